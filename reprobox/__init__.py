@@ -1,0 +1,34 @@
+"""reprobox: from a project folder to a container image that anyone can rebuild bit for bit.
+
+The rooms, from the ground up. A module imports only from rows above its own; a test holds this
+table against the real imports.
+
+=============  ==============================================================================
+room           what it makes of what
+=============  ==============================================================================
+errors         what happened, what to do, which exit code
+model          the nouns: values only
+resources      where packaged data (templates) lives
+proc           the only place that starts a process
+files          whole files or none: write beside, then rename; one process per project at a time
+cache          content-addressed files under the user's cache folder
+registry       the registry's protocol: references, digests, blobs
+console        words, tables and progress on the terminal
+config         reprobox.yaml -> Project
+tree           a checkout -> ProjectTree: which files are the project's, normalised
+lockfile       Lock <-> reprobox.lock; does the lock still fit
+baseline       Baseline <-> reprobox.baseline.json
+determinism    a profile -> the variables that pin an experiment
+recipe         Project, Lock -> Recipe (pure)
+render         Recipe -> Context (pure; Jinja lives here only)
+compare        two outputs -> Verdict (pure)
+resolvers      Project -> Lock: Python packages, base images, bootstrapped distributions
+engines        Context -> Image; Image, Job -> Completed
+experiment     Image, smoke -> Run
+report         Verdict -> terminal, JSON
+workflow       the verbs, in order
+cli            arguments in, exit codes out (click lives here only)
+=============  ==============================================================================
+"""
+
+__version__ = "0.1.0"

@@ -96,6 +96,10 @@ class OutputRefused(ReproboxError):
     """An output that is not taken out of the container: a link, a device, too large."""
 
 
+class Uncomparable(ReproboxError):
+    """A rule declared for an output cannot be applied to it; in a verdict this is INCOMPLETE."""
+
+
 class BaselineExists(ReproboxError):
     """``record`` would replace a baseline with another one."""
 

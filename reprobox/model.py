@@ -315,9 +315,12 @@ class ProjectTree:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that a template prints or a builder does, for one platform."""
+    """Everything that a template prints or a builder does, for one platform.
 
-    name: str
+    ``leave_out`` are files of the build context that are not the project's; ``ignored`` are files of a
+    checkout that a build does not need at all.
+    """
+
     platform: Platform
     base: LockedImage | LockedBootstrap
     python: PurePosixPath
@@ -326,37 +329,58 @@ class Recipe:
     epoch: int
     variables: Mapping[str, str]
     labels: Mapping[str, str]
-    indexes: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    leave_out: tuple[str, ...] = ()
+    command: tuple[str, ...]
+    indexes: tuple[str, ...]
+    leave_out: tuple[str, ...]
+    ignored: tuple[str, ...]
+    prefix: PurePosixPath = ENVIRONMENT_PREFIX
+    work: PurePosixPath = WORK_FOLDER
+    home: PurePosixPath = HOME_FOLDER
+    user: int = USER_ID
+
+    @property
+    def bootstrapped(self) -> bool:
+        return isinstance(self.base, LockedBootstrap)
 
     @property
     def from_reference(self) -> str:
         """What stands behind ``FROM`` for a base image: its repository and this platform's manifest digest."""
         if isinstance(self.base, LockedBootstrap):
             return "scratch"
-        repository = re.sub(r"(@.*|:[^/:]*)$", "", self.base.reference)
+        repository = re.sub(r":[^/:]*$", "", self.base.reference.partition("@")[0])
         return f"{repository}@{self.base.manifests[self.platform]}"
+
+    @property
+    def uv_requirement(self) -> str:
+        """uv as one line of a hashed requirements file."""
+        return f"uv=={self.uv_version} --hash={self.uv_wheel.digest}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What an engine is given: files by their path in the build context, as bytes or as a file to take them from."""
+    """What an engine is given: a Dockerfile, and the files of the build context as bytes or where to take them from."""
 
+    platform: Platform
+    epoch: int
+    dockerfile: str
+    dockerignore: str
     files: Mapping[PurePosixPath, bytes | Path]
-    executables: frozenset[PurePosixPath] = frozenset()
-    links: Mapping[PurePosixPath, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    epoch: int = DEFAULT_EPOCH
-    platform: Platform = Platform.LINUX_64
+    links: Mapping[PurePosixPath, str]
+    executables: frozenset[PurePosixPath]
+    labels: Mapping[str, str]
+    digest: Digest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """An image that exists: in which engine, by which name, and the digest of its config, its identity."""
+    """An image that exists: in which engine, by which name and which handle of the engine's own.
+
+    ``digest`` is that of its config, its identity everywhere.
+    """
 
     engine: str
     reference: str
+    handle: str
     digest: Digest
 
 
@@ -432,7 +456,10 @@ class HardwareClass:
 
 
 class Status(Enum):
-    """What a comparison means; only IDENTICAL passes, and SAME_CONTENT where the user declared the rule."""
+    """What a comparison means; only IDENTICAL passes, and SAME_CONTENT where the user declared the rule.
+
+    The negative control has two words of its own: it must differ.
+    """
 
     IDENTICAL = "IDENTICAL"
     SAME_CONTENT = "SAME_CONTENT"
@@ -443,6 +470,8 @@ class Status(Enum):
     RUN_FAILED = "RUN_FAILED"
     NO_BASELINE = "NO_BASELINE"
     INCOMPLETE = "INCOMPLETE"
+    CONTROL_DIFFERS = "CONTROL_DIFFERS"
+    CONTROL_UNCHANGED = "CONTROL_UNCHANGED"
 
 
 @dataclass(frozen=True, kw_only=True)

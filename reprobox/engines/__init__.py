@@ -1,0 +1,50 @@
+"""The engine port: Context -> Image; Image, Job -> Completed. No type of an engine's own crosses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from reprobox.console import Console
+from reprobox.model import Completed, Context, Image, Job, OutputFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secrets:
+    """What a build may know and its image must not: certificates to trust, and environment variables."""
+
+    ca: Path | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supplies:
+    """What a build is handed beside its context: secrets, a folder of wheels at hand, a folder to work in."""
+
+    staging: Path
+    secrets: Secrets = Secrets()
+    wheels: Path | None = None
+
+
+Listener = Callable[[str, bytes], None]
+"""Called with ``stdout`` or ``stderr`` and the bytes that a command wrote there, as they come."""
+
+
+class Engine(Protocol):
+    """A place where images exist and commands run sealed."""
+
+    name: str
+
+    def probe(self) -> str:
+        """The engine's name and version. Raises EngineUnavailable, with the remedy."""
+
+    def holds(self, image: Image) -> bool:
+        """Whether the engine still has just this image under its reference; costs a look."""
+
+    def build(self, context: Context, *, reference: str, supplies: Supplies, console: Console) -> Image:
+        """Make the image. Raises BuildFailed; a failed build leaves no image under ``reference``."""
+
+    def run(self, image: Image, job: Job, *, into: Path, listen: Listener) -> tuple[Completed, tuple[OutputFile, ...]]:
+        """Run a job sealed, take its outputs out into the folder ``into``; whatever happens, leave nothing running."""

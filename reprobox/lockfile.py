@@ -1,0 +1,310 @@
+"""Lock <-> reprobox.lock, and whether a lock still fits its project.
+
+The file is made to be complete, read by people, stable to the byte (the same lock gives the same bytes, in
+whatever order it was put together), small in its diffs (one package, one line), and hard to damage unnoticed:
+the version is read first, and the last line is a checksum over all lines above it. It holds no time, no host
+name and no path of a machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from reprobox.errors import InvalidInput, InvalidLock
+from reprobox.files import explain
+from reprobox.model import (
+    Digest,
+    Lock,
+    LockedBootstrap,
+    LockedFile,
+    LockedImage,
+    LockedInterpreter,
+    LockedTool,
+    Platform,
+    Project,
+    PythonVersion,
+    SystemPackage,
+)
+
+LOCK_FILE = "reprobox.lock"
+VERSION = 1
+
+_HEADER = "# Written by `reprobox lock`; do not edit.\n"
+_CHECKSUM = "checksum: "
+_AGAIN = "run `reprobox lock` to make it anew"
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def dumps(lock: Lock) -> bytes:
+    """The lock's one spelling, as bytes."""
+    text = _HEADER + yaml.dump(
+        _plain(lock), Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=10**9
+    )
+    body = text.encode()
+    return body + f"{_CHECKSUM}{Digest.of(body)}\n".encode()
+
+
+def digest(lock: Lock) -> Digest:
+    """The lock's own digest: that of its file."""
+    return Digest.of(dumps(lock))
+
+
+class _Dumper(yaml.CSafeDumper if hasattr(yaml, "CSafeDumper") else yaml.SafeDumper):  # type: ignore[misc]
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+class _Line(dict[str, str]):
+    """A mapping that is written on one line."""
+
+
+_Dumper.add_representer(
+    _Line, lambda dumper, data: dumper.represent_mapping("tag:yaml.org,2002:map", data, flow_style=True)
+)
+
+
+def _plain(lock: Lock) -> dict[str, Any]:
+    plain: dict[str, Any] = {"version": VERSION, "project": _sorted(lock.wants), "inputs": _files(lock.inputs)}
+    if lock.data:
+        plain["data"] = _files(lock.data)
+    if lock.indexes:
+        plain["indexes"] = list(lock.indexes)
+    plain |= {
+        "base": _plain_base(lock.base),
+        "interpreter": {"version": str(lock.interpreter.version), "path": str(lock.interpreter.path)},
+        "uv": {
+            "version": lock.uv.version,
+            "wheels": {
+                platform.value: {"file": wheel.name, "sha256": wheel.digest.hex}
+                for platform, wheel in sorted(lock.uv.wheels.items(), key=lambda item: item[0].value)
+            },
+        },
+        "environment": _files(lock.natives),
+        "variables": dict(sorted(lock.variables.items())),
+        "epoch": lock.epoch,
+    }
+    return plain
+
+
+def _plain_base(base: LockedImage | LockedBootstrap) -> dict[str, Any]:
+    if isinstance(base, LockedImage):
+        manifests = sorted((platform.value, str(manifest)) for platform, manifest in base.manifests.items())
+        return {"image": base.reference, "digest": str(base.digest), "manifests": dict(manifests)}
+    return {
+        "bootstrap": base.distribution,
+        "suite": base.suite,
+        "platform": base.platform.value,
+        "rootfs": str(base.rootfs),
+        "packages": [
+            _Line(name=p.name, version=p.version, architecture=p.architecture, file=p.file, sha256=p.digest.hex)
+            for p in sorted(base.packages, key=lambda p: (p.name, p.architecture))
+        ],
+    }
+
+
+def _files(files: tuple[LockedFile, ...]) -> dict[str, str]:
+    return {file.name: str(file.digest) for file in sorted(files, key=lambda file: file.name)}
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return value
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read(root: Path) -> Lock:
+    """The project's lock. Raises InvalidInput where there is none, InvalidLock where it cannot be trusted."""
+    path = root / LOCK_FILE
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InvalidInput(f"there is no {LOCK_FILE}", hint="run `reprobox lock` first") from error
+    except OSError as error:
+        raise explain(error, f"cannot read {LOCK_FILE}") from error
+    return loads(data)
+
+
+def loads(data: bytes) -> Lock:
+    """Raises InvalidLock, with the reason, for anything but a whole lock of a version that is known here."""
+    body, found, last = data.rpartition(b"\n" + _CHECKSUM.encode())
+    plain = _parse(data)
+    version = plain.get("version")
+    if not isinstance(version, int):
+        raise InvalidLock(f"{LOCK_FILE} does not begin with its version", hint=_AGAIN)
+    if version > VERSION:
+        raise InvalidLock(
+            f"{LOCK_FILE} has version {version} and this reprobox reads up to version {VERSION}",
+            hint="upgrade reprobox",
+        )
+    if not found or not last.endswith(b"\n"):
+        raise InvalidLock(f"{LOCK_FILE} is cut short: its last line, the checksum, is missing", hint=_AGAIN)
+    if last.decode("ascii", "replace").strip() != str(Digest.of(body + b"\n")):
+        raise InvalidLock(
+            f"{LOCK_FILE} was changed by hand or by a merge: its checksum does not fit", hint=f"restore it, or {_AGAIN}"
+        )
+    try:
+        return _lock(plain)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidLock(f"{LOCK_FILE} is damaged: {type(error).__name__}: {error}", hint=_AGAIN) from error
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        plain = yaml.load(data.decode(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (safe loaders)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidLock(f"{LOCK_FILE} is damaged: {reason}", hint=_AGAIN) from error
+    if not isinstance(plain, dict):
+        raise InvalidLock(f"{LOCK_FILE} is damaged: it is not a mapping", hint=_AGAIN)
+    return plain
+
+
+def _lock(plain: dict[str, Any]) -> Lock:
+    uv = plain["uv"]
+    return Lock(
+        wants=dict(plain["project"]),
+        inputs=_read_files(plain["inputs"]),
+        data=_read_files(plain.get("data", {})),
+        indexes=tuple(_text(index) for index in plain.get("indexes", [])),
+        base=_read_base(plain["base"]),
+        interpreter=LockedInterpreter(
+            version=PythonVersion.parse(_text(plain["interpreter"]["version"])),
+            path=PurePosixPath(_text(plain["interpreter"]["path"])),
+        ),
+        uv=LockedTool(
+            version=_text(uv["version"]),
+            wheels={
+                Platform(platform): LockedFile(name=_inside(wheel["file"]), digest=Digest.parse(wheel["sha256"]))
+                for platform, wheel in uv["wheels"].items()
+            },
+        ),
+        natives=_read_files(plain["environment"]),
+        variables={_text(name): _text(value) for name, value in plain["variables"].items()},
+        epoch=int(plain["epoch"]),
+    )
+
+
+def _read_base(plain: dict[str, Any]) -> LockedImage | LockedBootstrap:
+    if "image" in plain:
+        return LockedImage(
+            reference=_text(plain["image"]),
+            digest=Digest.parse(plain["digest"]),
+            manifests={Platform(key): Digest.parse(value) for key, value in plain["manifests"].items()},
+        )
+    return LockedBootstrap(
+        distribution=_text(plain["bootstrap"]),
+        suite=_text(plain["suite"]),
+        platform=Platform(plain["platform"]),
+        rootfs=Digest.parse(plain["rootfs"]),
+        packages=tuple(
+            SystemPackage(
+                name=_text(package["name"]),
+                version=_text(package["version"]),
+                architecture=_text(package["architecture"]),
+                file=_inside(package["file"]),
+                digest=Digest.parse(package["sha256"]),
+            )
+            for package in plain["packages"]
+        ),
+    )
+
+
+def _read_files(plain: dict[str, str]) -> tuple[LockedFile, ...]:
+    return tuple(LockedFile(name=_inside(name), digest=Digest.parse(digest)) for name, digest in plain.items())
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, found {value!r}")
+    return value
+
+
+def _inside(value: object) -> str:
+    name = _text(value)
+    if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise ValueError(f"a path that leaves its folder: {name!r}")
+    return name
+
+
+# --- does it still fit ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misfit:
+    """One reason why a lock no longer answers its project, with both sides."""
+
+    what: str
+    locked: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: the lock has {self.locked}, the project has {self.found}"
+
+
+def misfits(lock: Lock, project: Project, *, inputs: tuple[LockedFile, ...]) -> tuple[Misfit, ...]:
+    """Every reason why ``lock`` no longer fits, offline and without a solver; none means it fits.
+
+    ``inputs`` are the environment files as they are read now. Smoke inputs and the native lock files are
+    digested here.
+    """
+    found: list[Misfit] = []
+    wants = project.wants
+    for key in sorted(wants.keys() | lock.wants.keys()):
+        if wants.get(key) != lock.wants.get(key):
+            found.append(Misfit(what=key, locked=_show(lock.wants.get(key)), found=_show(wants.get(key))))
+    found += _changed("environment file", lock.inputs, {file.name: file.digest for file in inputs}.get)
+    locked = {file.name for file in lock.inputs}
+    found += [
+        Misfit(what=f"environment file {file.name}", locked="nothing", found=file.digest.short)
+        for file in inputs
+        if file.name not in locked
+    ]
+    on_disk = _digester(project.root)
+    data = {str(path) for path in project.smoke.inputs} if project.smoke else set()
+    known = {file.name for file in lock.data}
+    found += [Misfit(what=f"smoke input {name}", locked="nothing", found="it") for name in sorted(data - known)]
+    found += [Misfit(what=f"smoke input {name}", locked="it", found="nothing") for name in sorted(known - data)]
+    found += _changed("smoke input", tuple(file for file in lock.data if file.name in data), on_disk)
+    found += _changed("lock file", lock.natives, on_disk)
+    return tuple(found)
+
+
+def _changed(kind: str, files: tuple[LockedFile, ...], now: Callable[[str], Digest | None]) -> list[Misfit]:
+    changed = []
+    for file in files:
+        digest_now = now(file.name)
+        if digest_now != file.digest:
+            found = digest_now.short if digest_now else "no such file"
+            changed.append(Misfit(what=f"{kind} {file.name}", locked=file.digest.short, found=found))
+    return changed
+
+
+def _digester(root: Path) -> Callable[[str], Digest | None]:
+    def digest_of(name: str) -> Digest | None:
+        path = root / name
+        try:
+            return Digest.of_file(path) if path.is_file() else None
+        except OSError as error:
+            raise explain(error, f"cannot read {name}") from error
+
+    return digest_of
+
+
+def _show(value: object) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_show(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "nothing"
+    return str(value)

@@ -1,0 +1,80 @@
+"""Recipe -> Context. Templates print; pure. Jinja lives here only."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from reprobox.model import Context, Digest, ProjectTree, Recipe
+from reprobox.recipe import LABELS
+from reprobox.resources import templates
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def context(recipe: Recipe, *, tree: ProjectTree, root: Path, natives: Mapping[str, bytes | Path]) -> Context:
+    """The build context of ``recipe``.
+
+    ``tree`` and ``root`` are the project's files, ``natives`` what stands beside them in the context: the
+    environment's lock files as bytes, a bootstrapped base as the path of its tar.
+    """
+    text = dockerfile(recipe)
+    files: dict[PurePosixPath, bytes | Path] = {
+        file.path: root / file.path for file in tree.files if file.link is None
+    }  # fmt: skip
+    files |= {PurePosixPath(name): content for name, content in natives.items()}
+    labels = {f"{LABELS}source": str(tree.digest)}
+    return Context(
+        platform=recipe.platform,
+        epoch=recipe.epoch,
+        dockerfile=text,
+        dockerignore=dockerignore(recipe),
+        files=files,
+        links={file.path: file.link for file in tree.files if file.link is not None},
+        executables=frozenset(file.path for file in tree.files if file.executable),
+        labels=labels,
+        digest=Digest.of_json(
+            {
+                "dockerfile": text,
+                "labels": labels,
+                "natives": {name: Digest.of(c).hex for name, c in natives.items() if isinstance(c, bytes)},
+            }
+        ),
+    )
+
+
+def dockerfile(recipe: Recipe) -> str:
+    """The Dockerfile, self-contained and the same for the same recipe."""
+    return _environment().get_template("uv.Dockerfile.j2").render(recipe=recipe)
+
+
+def dockerignore(recipe: Recipe) -> str:
+    """The .dockerignore that goes with the Dockerfile."""
+    return _environment().get_template("dockerignore.j2").render(recipe=recipe)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 (slow to import)
+
+    environment = Environment(
+        loader=FileSystemLoader(templates()),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 (a Dockerfile is not HTML; the filters quote)
+    )
+    environment.filters["shell"] = lambda value: shlex.quote(str(value))
+    environment.filters["dockerfile"] = _quote_for_dockerfile
+    environment.filters["json"] = lambda value: json.dumps(list(value), ensure_ascii=False)
+    return environment
+
+
+def _quote_for_dockerfile(value: object) -> str:
+    """A value of ENV or LABEL that means itself: quoted, with nothing left to expand."""
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+    return f'"{text}"'

@@ -14,6 +14,7 @@ files          whole files or none: write beside, then rename; one process per p
 cache          content-addressed files under the user's cache folder
 registry       the registry's protocol: references, digests, blobs
 console        words, tables and progress on the terminal
+config_model   reprobox.yaml's keys: their types, their limits, their words
 config         reprobox.yaml -> Project
 tree           a checkout -> ProjectTree: which files are the project's, normalised
 lockfile       Lock <-> reprobox.lock; does the lock still fit

@@ -108,3 +108,7 @@ class BaselineExists(ReproboxError):
 
 class Busy(ReproboxError):
     """Another reprobox process works in this project."""
+
+
+class BootstrapFailed(ReproboxError):
+    """A distribution's root file system could not be assembled from its packages."""

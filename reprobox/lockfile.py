@@ -76,6 +76,8 @@ def _plain(lock: Lock) -> dict[str, Any]:
         plain["data"] = _files(lock.data)
     if lock.indexes:
         plain["indexes"] = list(lock.indexes)
+    if lock.find_links:
+        plain["find-links"] = list(lock.find_links)
     plain |= {
         "base": _plain_base(lock.base),
         "interpreter": {"version": str(lock.interpreter.version), "path": str(lock.interpreter.path)},
@@ -176,6 +178,7 @@ def _lock(plain: dict[str, Any]) -> Lock:
         inputs=_read_files(plain["inputs"]),
         data=_read_files(plain.get("data", {})),
         indexes=tuple(_text(index) for index in plain.get("indexes", [])),
+        find_links=tuple(_text(place) for place in plain.get("find-links", [])),
         base=_read_base(plain["base"]),
         interpreter=LockedInterpreter(
             version=PythonVersion.parse(_text(plain["interpreter"]["version"])),

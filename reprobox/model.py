@@ -267,7 +267,8 @@ class Lock:
 
     ``wants`` is what the project asked when the lock was made; ``inputs`` the environment files that were
     read, ``data`` the smoke inputs, ``natives`` the lock files in the ecosystem's own formats, all relative
-    to the project's root. ``indexes`` are package indexes that the project's own files name.
+    to the project's root. ``indexes`` and ``find_links`` are the package indexes and pages of links that the
+    project's own files name, without credentials.
     """
 
     wants: Mapping[str, Any]
@@ -280,6 +281,7 @@ class Lock:
     variables: Mapping[str, str]
     epoch: int
     indexes: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
 
 
 # --- what is built ----------------------------------------------------------------------------
@@ -317,8 +319,8 @@ class ProjectTree:
 class Recipe:
     """Everything that a template prints or a builder does, for one platform.
 
-    ``leave_out`` are files of the build context that are not the project's; ``ignored`` are files of a
-    checkout that a build does not need at all.
+    ``local_wheels`` are wheels among the project's own files; ``leave_out`` files of the build context that are
+    not the project's; ``ignored`` files of a checkout that a build does not need at all.
     """
 
     platform: Platform
@@ -331,6 +333,8 @@ class Recipe:
     labels: Mapping[str, str]
     command: tuple[str, ...]
     indexes: tuple[str, ...]
+    find_links: tuple[str, ...]
+    local_wheels: tuple[str, ...]
     leave_out: tuple[str, ...]
     ignored: tuple[str, ...]
     prefix: PurePosixPath = ENVIRONMENT_PREFIX

@@ -14,8 +14,11 @@ REQUIREMENTS_LOCK = "requirements.lock"
 LABELS = "io.github.reprobox."
 
 
-def make(project: Project, lock: Lock, platform: Platform) -> Recipe:
-    """The recipe of this project's image on ``platform``. Raises InvalidInput where the lock lacks the platform."""
+def make(project: Project, lock: Lock, platform: Platform, *, local_wheels: tuple[str, ...] = ()) -> Recipe:
+    """The recipe of this project's image on ``platform``; ``local_wheels`` are the project's own, by path.
+
+    Raises InvalidInput where the lock lacks the platform.
+    """
     known = {lock.base.platform} if isinstance(lock.base, LockedBootstrap) else set(lock.base.manifests)
     if platform not in known or platform not in lock.uv.wheels:
         raise InvalidInput(
@@ -34,6 +37,8 @@ def make(project: Project, lock: Lock, platform: Platform) -> Recipe:
         labels=_labels(lock),
         command=project.smoke.command if project.smoke else ("python",),
         indexes=lock.indexes,
+        find_links=lock.find_links,
+        local_wheels=local_wheels,
         leave_out=(REQUIREMENTS_LOCK, *((BASE_TAR,) if bootstrapped else ())),
         ignored=(
             ".dockerignore",
@@ -41,10 +46,11 @@ def make(project: Project, lock: Lock, platform: Platform) -> Recipe:
             ".reprobox",
             "Dockerfile",
             "apptainer.def",
-            "baseline",
+            "reprobox.baseline",
             "reprobox.baseline.json",
             "reprobox.lock",
             "reprobox.yaml",
+            *sorted(str(output.path) for output in (project.smoke.outputs if project.smoke else ())),
         ),
     )
 

@@ -30,16 +30,19 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=env \
     --mount=type=cache,id=reprobox-uv,target=/cache \
     --mount=type=bind,from=uv,source=/uv,target=/uv \
     --mount=type=bind,from=wheels,target=/wheels \
-    --mount=type=bind,source=requirements.lock,target=/requirements.lock <<EOF
+    --mount=type=bind,source=requirements.lock,target=/lock/requirements.lock <<EOF
 set -eu
 umask 022
+cd /lock
 if [ -e /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca; fi
 if [ -e /run/secrets/env ]; then set -a; . /run/secrets/env; set +a; fi
 export UV_CACHE_DIR=/cache UV_LINK_MODE=copy UV_NO_CONFIG=1 UV_NO_PROGRESS=1 UV_PYTHON_DOWNLOADS=never UV_NO_INSTALLER_METADATA=1
+export UV_FIND_LINKS="/wheels${UV_FIND_LINKS:+,$UV_FIND_LINKS}" UV_INDEX_STRATEGY=unsafe-best-match
+export UV_EXTRA_INDEX_URL=https://index.example/simple" ${UV_EXTRA_INDEX_URL:-}"
 export PYTHONHASHSEED=0 PYC_INVALIDATION_MODE=UNCHECKED_HASH
 /uv/bin/uv venv --quiet --relocatable --no-project --python /usr/bin/python3.11 /opt/env
 /uv/bin/uv pip install --python /opt/env/bin/python --no-deps --no-build --require-hashes --compile-bytecode \
-    --find-links /wheels --extra-index-url https://index.example/simple --requirement /requirements.lock
+    --requirement requirements.lock
 mkdir -p /out/opt /out/etc /out/home/user
 mv /opt/env /out/opt/env
 cp /etc/passwd /etc/group /out/etc/

@@ -16,13 +16,13 @@ ROOT = Path(reprobox.__file__).parent
 
 def _rooms() -> list[str]:
     assert reprobox.__doc__
-    table = reprobox.__doc__.split("=============")[3:]
-    return re.findall(r"^(\w+) {2,}", "".join(table), re.MULTILINE)[0:]
+    header, *rooms = re.findall(r"^(\w+) {2,}", reprobox.__doc__, re.MULTILINE)
+    assert header == "room"
+    return rooms
 
 
 def _room_of(path: Path) -> str:
-    first = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    return first.removesuffix("_model") if first == "config_model" else first
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
 def _imports(path: Path) -> set[str]:

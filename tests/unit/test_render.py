@@ -82,6 +82,8 @@ def test_templates_print_and_decide_nothing() -> None:
             bare = re.sub(r'"[^"]*"|\|\s*\w+', "", expression)
             assert set(re.findall(r"[A-Za-z_][\w.]*", bare)) <= {word for word in re.findall(r"recipe[\w.]*", bare)} | {
                 "name",
+                "place",
+                "wheel",
                 "value",
                 "index",
             }, expression

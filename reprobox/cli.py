@@ -1,0 +1,242 @@
+"""Arguments in, exit codes out: 0 as expected, 1 not, 2 trouble, and `run` returns its command's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from reprobox import __version__
+from reprobox.console import Console
+from reprobox.errors import ReproboxError
+
+EVERYTHING = "*"
+
+
+class Session:
+    """What every verb needs: where the project is and where to speak."""
+
+    def __init__(self, root: Path, *, quiet: bool, verbose: bool) -> None:
+        self.root = root
+        self._quiet, self._verbose = quiet, verbose
+
+    @property
+    def console(self) -> Console:
+        from reprobox import console  # noqa: PLC0415
+
+        return console.make(quiet=self._quiet, verbose=self._verbose)
+
+
+pass_session = click.make_pass_decorator(Session)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option(
+    "-C", "--directory", "root", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="FOLDER",
+    help="The project's folder, which holds reprobox.yaml.  [default: this one]",
+)  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="Say only what must be read.")
+@click.option("-v", "--verbose", is_flag=True, help="Say everything.")
+@click.pass_context
+def cli(context: click.Context, root: Path, quiet: bool, verbose: bool) -> None:
+    """From a project folder to a container image that anyone can rebuild bit for bit,
+    with proof that its experiment gives the same bits inside."""
+    context.obj = Session(root.resolve(), quiet=quiet, verbose=verbose)
+
+
+@cli.command()
+@click.option("--check", is_flag=True, help="Only say whether the lock still fits, offline; exit 1 if not.")
+@click.option(
+    "--upgrade", multiple=True, is_flag=False, flag_value=EVERYTHING, metavar="[PACKAGE]",
+    help="Let PACKAGE move to its newest fitting version, or everything; may be given again.",
+)  # fmt: skip
+@as_json
+@pass_session
+def lock(session: Session, check: bool, upgrade: tuple[str, ...], as_json: bool) -> int:
+    """Resolve every input of the image, exactly, into reprobox.lock.
+
+    Example: reprobox lock --upgrade numpy
+    """
+    from reprobox import workflow  # noqa: PLC0415
+
+    if check:
+        if upgrade:
+            raise click.UsageError("--check and --upgrade exclude each other")
+        reasons = workflow.check(session.root)
+        if as_json:
+            _print_json({"fits": not reasons, "reasons": [vars(reason) for reason in reasons]})
+        elif reasons:
+            _say("reprobox.lock no longer fits the project:", *(f"  {reason}" for reason in reasons))
+            _say("Run `reprobox lock`.")
+        else:
+            _say("reprobox.lock fits.")
+        return 1 if reasons else 0
+    everything = EVERYTHING in upgrade
+    wanted = workflow.Upgrade(all=everything, packages=frozenset(upgrade) - {EVERYTHING})
+    locked = workflow.lock(session.root, upgrade=wanted, console=session.console)
+    if as_json:
+        _print_json({"lock": str(locked.digest), "written": list(locked.written)})
+    else:
+        _say(f"Wrote {', '.join(locked.written)}." if locked.written else "reprobox.lock is up to date.")
+    return 0
+
+
+@cli.command()
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+    help="Write Dockerfile, .dockerignore and what they need to FOLDER instead of printing the Dockerfile.",
+)  # fmt: skip
+@click.option("--platform", metavar="PLATFORM", help="One of the lock's platforms.  [default: the first]")
+@pass_session
+def render(session: Session, output: Path | None, platform: str | None) -> int:
+    """Print the Dockerfile, self-contained: `docker build .` works without reprobox.
+
+    Example: reprobox render -o .
+    """
+    from reprobox import workflow  # noqa: PLC0415
+
+    chosen = workflow.platform_named(platform) if platform else None
+    if output is None:
+        click.echo(workflow.prepare(session.root, platform=chosen).context.dockerfile, nl=False)
+    else:
+        names = workflow.render_to(session.root, output, platform=chosen, console=session.console)
+        _say(f"Wrote {', '.join(names)} to {output}.")
+    return 0
+
+
+@cli.command()
+@as_json
+@pass_session
+def build(session: Session, as_json: bool) -> int:
+    """Build the image, if it is not there already.
+
+    Example: reprobox build
+    """
+    from reprobox import workflow  # noqa: PLC0415
+
+    built = workflow.build(session.root, engine=workflow.engine(), console=session.console)
+    if as_json:
+        _print_json({"image": workflow.image_facts(built.image), "built": built.fresh})
+    else:
+        _say(f"{'Built' if built.fresh else 'Up to date:'} {built.image.reference}", f"  {built.image.digest}")
+    return 0
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@pass_session
+def run(session: Session, command: tuple[str, ...]) -> int:
+    """Run a command in the image, sealed as the experiment is; its exit code is returned.
+
+    Example: reprobox run -- python train.py --seed 3
+    """
+    from reprobox import workflow  # noqa: PLC0415
+
+    streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+
+    def listen(stream: str, data: bytes) -> None:
+        streams[stream].write(data)
+        streams[stream].flush()
+
+    completed = workflow.run(
+        session.root, command, engine=workflow.engine(), console=session.console, listen=listen
+    )  # fmt: skip
+    if completed.reason:
+        raise ReproboxError(f"the command was {completed.reason}")
+    return completed.exit_code
+
+
+@cli.command()
+@click.option("--force", is_flag=True, help="Replace a baseline that differs.")
+@as_json
+@pass_session
+def record(session: Session, force: bool, as_json: bool) -> int:
+    """Run the experiment and its negative control, and keep the outputs' digests as the baseline.
+
+    Example: reprobox record
+    """
+    from reprobox import workflow  # noqa: PLC0415
+    from reprobox.report import machine, terminal  # noqa: PLC0415
+
+    recorded = workflow.record(session.root, force=force, engine=workflow.engine(), console=session.console)
+    if as_json:
+        _print_json(machine.verdict_json(recorded.verdict) | {"recorded": recorded.written})
+    else:
+        click.echo(terminal.for_stream(recorded.verdict, sys.stdout), nl=False)
+        if recorded.written:
+            _say("Recorded in reprobox.baseline.json; commit it.")
+    return 0 if recorded.accepted else recorded.verdict.exit_code
+
+
+@cli.command()
+@click.option("--runs", type=click.IntRange(min=1), default=1, show_default=True, help="Run the experiment N times.")
+@click.option("--control", is_flag=True, help="Run the negative control too.")
+@as_json
+@pass_session
+def verify(session: Session, runs: int, control: bool, as_json: bool) -> int:
+    """Run the experiment in the image and compare its outputs, bit for bit, with the baseline.
+
+    Example: reprobox verify --runs 3
+    """
+    from reprobox import workflow  # noqa: PLC0415
+    from reprobox.report import machine, terminal  # noqa: PLC0415
+
+    found = workflow.verify(
+        session.root, runs=runs, control=control, engine=workflow.engine(), console=session.console
+    )  # fmt: skip
+    if as_json:
+        _print_json(machine.verdict_json(found))
+    else:
+        click.echo(terminal.for_stream(found, sys.stdout), nl=False)
+    return found.exit_code
+
+
+@cli.command()
+def schema() -> int:
+    """Print the JSON Schema of reprobox.yaml, for editors.
+
+    Example: reprobox schema > reprobox.schema.json
+    """
+    from reprobox import config  # noqa: PLC0415
+
+    _print_json(config.schema())
+    return 0
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """The program: runs a verb, prints what went wrong in one place, and ends with the verb's exit code."""
+    sys.exit(_main())
+
+
+def _main() -> int:
+    from reprobox import console  # noqa: PLC0415
+
+    try:
+        return int(cli.main(prog_name="reprobox", standalone_mode=False) or 0)
+    except ReproboxError as error:
+        console.error(error)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

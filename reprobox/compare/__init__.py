@@ -1,0 +1,1 @@
+"""Two outputs -> difference: what was declared, what came out, what was expected -> findings. Starts nothing."""

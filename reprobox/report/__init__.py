@@ -1,0 +1,1 @@
+"""Verdict -> words for people (``terminal``) and for programs (``machine``)."""

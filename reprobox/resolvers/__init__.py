@@ -1,0 +1,1 @@
+"""Project -> Lock: Python packages, base images, bootstrapped distributions."""

@@ -1,0 +1,208 @@
+"""Where this machine finds Python packages, as uv's environment variables; and its secrets, kept out of every word."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from reprobox.errors import InvalidInput
+
+MASK = "***"
+_UV_SETTINGS = (
+    "UV_DEFAULT_INDEX",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "UV_INDEX",
+    "UV_INDEX_STRATEGY",
+    "UV_INDEX_URL",
+    "UV_INSECURE_HOST",
+)
+_CREDENTIAL = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
+_PIP_OPTIONS = ("extra-index-url", "find-links", "index-url", "no-index", "trusted-host")
+_USERINFO = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s/'\"`<>]+@")
+_SECRET_QUERY = re.compile(
+    r"(?P<name>[?&][^=&\s]*(?:token|key|password|secret|signature|sig|auth)[^=&\s]*=)[^&\s'\"`<>]+", re.IGNORECASE
+)
+_SYSTEM_PIP_FILE = Path("/etc/pip.conf")
+_NAMED = re.compile(r"^[\w.-]+=(?=\S)")
+"""The name before the URL of an index: ``lab=https://...``."""
+_SHORTEST_SECRET = 4
+"""Characters; a shorter value is not searched for in messages, it would blot out ordinary words."""
+
+
+# --- the machine's indexes --------------------------------------------------------------------
+
+
+def index_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables that tell uv where this machine gets Python packages; they may hold credentials.
+
+    uv's own variables are kept as they are. For what they leave open, pip's configuration is handed on (its
+    variables and its files). pip takes the best version of all its indexes, so extra indexes from pip bring
+    that rule with them. Folders of pip's ``find-links`` that do not exist are left out, as pip does.
+    Raises InvalidInput where a configuration file of pip's cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    found = {
+        name: value
+        for name, value in environ.items()
+        if value and (name in _UV_SETTINGS or _CREDENTIAL.fullmatch(name))
+    }
+    pip = pip_settings(environ)
+    if (index := pip.get("index-url")) and not found.keys() & {"UV_DEFAULT_INDEX", "UV_INDEX_URL"}:
+        found["UV_INDEX_URL"] = index.strip()
+    if (extra := pip.get("extra-index-url", "").split()) and not found.keys() & {"UV_INDEX", "UV_EXTRA_INDEX_URL"}:
+        found["UV_EXTRA_INDEX_URL"] = " ".join(extra)
+        found.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
+    if "UV_FIND_LINKS" not in found:
+        places = [place for place in pip.get("find-links", "").split() if _is_there(place)]
+        if places:
+            found["UV_FIND_LINKS"] = ",".join(places)
+    if (hosts := pip.get("trusted-host", "").split()) and "UV_INSECURE_HOST" not in found:
+        found["UV_INSECURE_HOST"] = " ".join(hosts)
+    return dict(sorted(found.items()))
+
+
+def reachable_from_a_build(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """``index_environment`` without the folders of this machine, which a build does not see."""
+    found = {}
+    for name, value in index_environment(environ).items():
+        separator = "," if name == "UV_FIND_LINKS" else " "
+        if name in {"UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INDEX", "UV_INDEX_URL"}:
+            places = [place for place in value.split(separator) if local_path(_NAMED.sub("", place)) is None]
+            found[name] = separator.join(places)
+        else:
+            found[name] = value
+    return {name: value for name, value in found.items() if value}
+
+
+def find_links(environ: Mapping[str, str] | None = None) -> tuple[Path, ...]:
+    """The local folders of wheels that this machine's configuration names, in order."""
+    places = index_environment(environ).get("UV_FIND_LINKS", "").split(",")
+    return tuple(path for place in places if place and (path := local_path(place)) is not None)
+
+
+def without_index(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether this machine's pip uses no index at all (``no-index``); uv has no variable for it."""
+    environ = os.environ if environ is None else environ
+    return pip_settings(environ).get("no-index", "").strip().lower() in {"1", "true", "yes", "on", "y", "t"}
+
+
+def local_path(place: str) -> Path | None:
+    """The path behind a path or a ``file:`` URL; None where it lies on another machine."""
+    if place.startswith("file:"):
+        return Path(unquote(urlsplit(place).path))
+    return None if "://" in place else Path(place)
+
+
+def _is_there(place: str) -> bool:
+    path = local_path(place)
+    return path is None or path.exists()
+
+
+def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """What pip's configuration says of indexes: variables over files, nearer files over farther ones.
+
+    Within a file ``[install]`` goes before ``[global]``.
+    """
+    settings: dict[str, str] = {}
+    for path in _pip_files(environ):
+        settings.update(_read_pip_file(path))
+    for option in _PIP_OPTIONS:
+        value = environ.get("PIP_" + option.upper().replace("-", "_"))
+        if value:
+            settings[option] = value
+    return settings
+
+
+def _pip_files(environ: Mapping[str, str]) -> Iterator[Path]:
+    """pip's documented places, the farthest first."""
+    named = environ.get("PIP_CONFIG_FILE")
+    if named == os.devnull:
+        return
+    for folder in reversed(environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep)):
+        if folder:
+            yield Path(folder) / "pip" / "pip.conf"
+    yield _SYSTEM_PIP_FILE
+    if not (named and Path(named).exists()):
+        home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+        yield home / ".pip" / "pip.conf"
+        yield Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf"
+    yield Path(sys.prefix) / "pip.conf"
+    if named:
+        yield Path(named)
+
+
+def _read_pip_file(path: Path) -> dict[str, str]:
+    parser = configparser.RawConfigParser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidInput(
+            f"cannot read pip's configuration {path}: {reason}",
+            hint="repair the file, or set PIP_CONFIG_FILE=/dev/null to do without pip's configuration",
+        ) from error
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        reason = type(error).__name__  # its words would quote the line, which may hold a password
+        line = getattr(error, "lineno", None) or next(iter(getattr(error, "errors", [])), (None,))[0]
+        raise InvalidInput(
+            f"cannot read pip's configuration {path}{f', line {line}' if line else ''}: {reason}",
+            hint="repair the file, or set PIP_CONFIG_FILE=/dev/null to do without pip's configuration",
+        ) from error
+    found: dict[str, str] = {}
+    for section in ("global", "install"):
+        if parser.has_section(section):
+            for key, value in parser.items(section):
+                option = key.replace("_", "-").removeprefix("--")
+                if option in _PIP_OPTIONS and value:
+                    found[option] = value
+    return found
+
+
+# --- secrets ----------------------------------------------------------------------------------
+
+
+def without_credentials(url: str) -> str:
+    """``url`` without user, password, query and fragment: what may be written down of an index."""
+    return re.split(r"[?#]", _USERINFO.sub(r"\g<scheme>", url), maxsplit=1)[0]
+
+
+def has_credentials(url: str) -> bool:
+    """Whether ``url`` names a user or password, or has a query that looks like one."""
+    return bool(_USERINFO.search(url) or _SECRET_QUERY.search(url))
+
+
+def redact(text: str, *, secrets: Iterable[str] = ()) -> str:
+    """``text`` without the credentials of URLs, without ``secrets``, and without those of this machine's indexes."""
+    text = _USERINFO.sub(rf"\g<scheme>{MASK}@", text)
+    text = _SECRET_QUERY.sub(rf"\g<name>{MASK}", text)
+    for secret in sorted({*secrets, *_machine_secrets()}, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, MASK)
+    return text
+
+
+def _machine_secrets() -> Iterator[str]:
+    for name, value in os.environ.items():
+        if name.startswith(("UV_INDEX_", "UV_PUBLISH_")) and name.endswith(("_PASSWORD", "_TOKEN")):
+            yield value
+        elif name in _UV_SETTINGS or name in {"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"}:
+            yield from passwords(value)
+
+
+def passwords(text: str) -> Iterator[str]:
+    """The passwords in the URLs of ``text``, as written and decoded; a user without a password is a token."""
+    for match in _USERINFO.finditer(text):
+        user, _, password = match.group(0)[len(match.group("scheme")) : -1].partition(":")
+        secret = password or user
+        yield secret
+        yield unquote(secret)

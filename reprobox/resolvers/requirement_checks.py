@@ -1,0 +1,111 @@
+"""One requirement: its name and URL, and whether a lock can hold it. Raises errors that name file and line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from urllib.parse import SplitResult, urlsplit
+
+from reprobox.errors import InvalidInput, Unlockable
+from reprobox.resolvers.indexes import has_credentials, redact
+from reprobox.resolvers.requirement_lines import Place, sha256s
+
+_VERSION_CONTROL = re.compile(r"(git|hg|svn|bzr)\+|git://|ssh://|git@", re.IGNORECASE)
+_FULL_COMMIT = re.compile(r"@[0-9a-f]{40}(?=[#?&]|$)")
+
+
+def parse(text: str, place: Place) -> tuple[str, str | None]:
+    """The normalised name and the URL, if any, of a requirement. Raises InvalidInput."""
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 (slow to import)
+    from packaging.utils import canonicalize_name  # noqa: PLC0415 (slow to import)
+
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        if single := re.fullmatch(r"([A-Za-z0-9._-]+)\s*=\s*([0-9][^\s=]*)", text):
+            hint = f"write {single.group(1)}=={single.group(2)}"
+        else:
+            hint = "a requirement looks like numpy>=2.1 or numpy==2.1.0; a path starts with ./"
+        reason = str(error).splitlines()[0]
+        raise InvalidInput(f"{place}: not a requirement: {redact(text)} ({redact(reason)})", hint=hint) from error
+    return canonicalize_name(requirement.name), requirement.url
+
+
+def check_url(url: str, name: str, place: Place) -> frozenset[str]:
+    """The sha256 that ``url`` itself names, if any. Raises Unlockable for what cannot be locked behind a URL."""
+    if _VERSION_CONTROL.match(url):
+        refuse_version_control(f"{name} @ {url}", place)
+    if has_credentials(url):
+        raise Unlockable(
+            f"{place}: the URL of {name} holds credentials, and a lock is public: {redact(url)}",
+            hint="put them into ~/.netrc and write the URL without them",
+        )
+    parts = split_url(url, place)
+    if parts.scheme not in {"http", "https", "file"}:
+        raise Unlockable(f"{place}: cannot fetch {name} from {redact(url)}", hint="use an https URL of a wheel")
+    if parts.scheme == "file":
+        raise Unlockable(
+            f"{place}: {name} lies on this machine: {url}",
+            hint=f"write {name} with its version, or put the wheel into the project and name it by a relative path",
+        )
+    if not parts.path.endswith(".whl"):
+        raise Unlockable(
+            f"{place}: {name} has no wheel behind its URL {redact(url)}; building from source is not supported yet",
+            hint="name the URL of a wheel, or build a wheel and name it as a local file",
+        )
+    return fragment_hashes(parts.fragment, place)
+
+
+def split_url(url: str, place: Place) -> SplitResult:
+    """The parts of ``url``. Raises InvalidInput where it is none."""
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise InvalidInput(f"{place}: not a URL: {redact(url)}", hint="correct the host's name") from error
+
+
+def is_version_control(text: str) -> bool:
+    """Whether ``text`` starts as the address of a repository does."""
+    return bool(_VERSION_CONTROL.match(text))
+
+
+def refuse_version_control(text: str, place: Place) -> None:
+    """Raises Unlockable, with other words for a commit than for a branch."""
+    url = text.partition(" @ ")[2] or text
+    if _FULL_COMMIT.search(url.partition(";")[0].strip()):
+        raise Unlockable(
+            f"{place}: {redact(text)} must be built from source, which is not supported yet",
+            hint="build a wheel of that commit (pip wheel --no-deps URL) and name it as a local file",
+        )
+    raise Unlockable(
+        f"{place}: {redact(text)} names a branch or tag, which can move",
+        hint="use a released version, or build a wheel of one commit and name it as a local file",
+    )
+
+
+def wheel_name(file: str, place: Place) -> str:
+    """The normalised name of the package in a wheel's file name. Raises InvalidInput."""
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename  # noqa: PLC0415 (slow to import)
+
+    try:
+        return parse_wheel_filename(file)[0]
+    except InvalidWheelFilename as error:
+        raise InvalidInput(
+            f"{place}: not the name of a wheel: {file}", hint="keep the name that the wheel was built with"
+        ) from error
+
+
+def inside(root: Path, path: Path, place: Place | str, shown: str, *, hint: str | None = None) -> PurePosixPath:
+    """``path`` relative to ``root``, links followed. Raises Unlockable where it lies outside."""
+    resolved = path.resolve()
+    if not resolved.is_relative_to(root.resolve()):
+        raise Unlockable(
+            f"{place}: {redact(shown)} lies outside the project",
+            hint=hint or "copy what is needed into the project and name it by a relative path",
+        )
+    return PurePosixPath(resolved.relative_to(root.resolve()).as_posix())
+
+
+def fragment_hashes(fragment: str, place: Place) -> frozenset[str]:
+    found = re.search(r"(?:^|&)sha256=([^&]*)", fragment)
+    return sha256s([("--hash", f"sha256:{found.group(1)}")], place) if found else frozenset()

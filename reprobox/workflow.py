@@ -1,0 +1,465 @@
+"""The verbs, in order: each takes a project's folder and a console, and returns what happened."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from reprobox import baseline as baselines
+from reprobox import config, determinism, experiment, files, lockfile, recipe, render, tree
+from reprobox.baseline import Baseline, RecordedControl, RecordedOutput
+from reprobox.compare import rules, verdict
+from reprobox.console import Console
+from reprobox.engines import Engine, Listener, Secrets, Supplies
+from reprobox.engines.staging import link_or_copy
+from reprobox.errors import BaselineExists, InvalidInput, InvalidLock, ReproboxError, StaleLock
+from reprobox.lockfile import LOCK_FILE, Misfit
+from reprobox.model import (
+    Context,
+    Digest,
+    Finding,
+    HardwareClass,
+    Image,
+    Completed,
+    Job,
+    Lock,
+    LockedBootstrap,
+    LockedFile,
+    Platform,
+    Project,
+    ProjectTree,
+    Recipe,
+    Run,
+    Smoke,
+    Status,
+    Verdict,
+)
+from reprobox.resolvers.python import Upgrade as Upgrade
+
+_RUNS = "runs"
+
+
+# --- lock -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    """What `lock` did: the lock, and the files that it wrote (none: it fitted already)."""
+
+    lock: Lock
+    written: tuple[str, ...]
+
+    @property
+    def digest(self) -> Digest:
+        return lockfile.digest(self.lock)
+
+
+def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
+    """Resolve every input and write the lock files; what nobody asked to move stays where it is.
+
+    Raises ReproboxError, with the old lock as it was.
+    """
+    from reprobox.resolvers import base, python  # noqa: PLC0415 (slow to import)
+
+    project = config.load(root)
+    with files.exclusive(root):
+        old = _old_lock(root, console)
+        inputs = python.read_inputs(project)
+        if old and upgrade.nothing and not lockfile.misfits(old, project, inputs=inputs):
+            return Locked(lock=old, written=())
+        locked_base, interpreter = base.resolve(
+            project, console=console, previous=old.base if old and _same_base(old, project, upgrade) else None
+        )
+        environment = python.resolve(
+            project, previous=_previous(root, old), upgrade=upgrade, console=console,
+            uv_version=old.uv.version if old and not upgrade.all else None,
+        )  # fmt: skip
+        new = Lock(
+            wants=project.wants,
+            inputs=environment.inputs,
+            data=_smoke_inputs(project),
+            base=locked_base,
+            interpreter=interpreter,
+            uv=environment.uv,
+            natives=tuple(LockedFile(name=n, digest=Digest.of(c)) for n, c in sorted(environment.natives.items())),
+            variables=determinism.variables(
+                project.determinism,
+                packages=python.versions(environment.natives[recipe.REQUIREMENTS_LOCK]),
+                platform=project.platforms[0],
+                cpus=project.smoke.cpus if project.smoke else 1,
+                env=project.env,
+                epoch=project.epoch,
+            ),
+            epoch=project.epoch,
+            indexes=environment.indexes,
+            find_links=environment.find_links,
+        )
+        whole = {**environment.natives, LOCK_FILE: lockfile.dumps(new)}
+        changed = {name: data for name, data in whole.items() if not _holds(root / name, data)}
+        files.write_together(root, changed)
+        return Locked(lock=new, written=tuple(changed))
+
+
+def check(root: Path) -> tuple[Misfit, ...]:
+    """Why the lock no longer fits the project: offline, without a solver. Empty: it fits."""
+    project = config.load(root)
+    return _misfits(project, lockfile.read(root))
+
+
+def _misfits(project: Project, lock: Lock) -> tuple[Misfit, ...]:
+    from reprobox.resolvers import python  # noqa: PLC0415 (slow to import)
+
+    return lockfile.misfits(lock, project, inputs=python.read_inputs(project))
+
+
+def _old_lock(root: Path, console: Console) -> Lock | None:
+    if not (root / LOCK_FILE).exists():
+        return None
+    try:
+        return lockfile.read(root)
+    except InvalidLock as error:
+        console.warn(f"{error.message}; making it anew, from nothing")
+        return None
+
+
+def _same_base(old: Lock, project: Project, upgrade: Upgrade) -> bool:
+    keys = ("base", "platforms", "python", "system", "epoch")
+    return not upgrade.all and all(old.wants.get(key) == project.wants.get(key) for key in keys)
+
+
+def _previous(root: Path, old: Lock | None) -> bytes | None:
+    path = root / recipe.REQUIREMENTS_LOCK
+    return path.read_bytes() if old and path.is_file() else None
+
+
+def _smoke_inputs(project: Project) -> tuple[LockedFile, ...]:
+    paths = project.smoke.inputs if project.smoke else ()
+    return tuple(LockedFile(name=str(path), digest=Digest.of_file(project.root / path)) for path in sorted(paths))
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == data
+
+
+# --- render, build ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A project whose lock fits, with everything that decides its image."""
+
+    project: Project
+    lock: Lock
+    tree: ProjectTree
+    recipe: Recipe
+    context: Context
+
+    @property
+    def reference(self) -> str:
+        """The image's name and tag: which lock and which sources it holds."""
+        return f"{self.project.name}:lock-{lockfile.digest(self.lock).short}-src-{self.tree.digest.short}"
+
+
+def prepare(root: Path, *, platform: Platform | None = None) -> Prepared:
+    """Read the project and its lock. Raises StaleLock, with every reason, where the lock no longer fits."""
+    from reprobox.resolvers import python  # noqa: PLC0415 (slow to import)
+
+    project = config.load(root)
+    locked = lockfile.read(root)
+    if reasons := _misfits(project, locked):
+        said = "".join(f"\n  {reason}" for reason in reasons)
+        raise StaleLock(f"{LOCK_FILE} no longer fits the project:{said}", hint="run `reprobox lock`")
+    project_tree = tree.read(project)
+    natives = {file.name: (root / file.name).read_bytes() for file in locked.natives}
+    made = recipe.make(
+        project, locked, platform or project.platforms[0],
+        local_wheels=python.local_wheels(natives[recipe.REQUIREMENTS_LOCK]),
+    )  # fmt: skip
+    return Prepared(
+        project=project,
+        lock=locked,
+        tree=project_tree,
+        recipe=made,
+        context=render.context(made, tree=project_tree, root=root, natives=natives),
+    )
+
+
+def render_to(root: Path, folder: Path, *, platform: Platform | None, console: Console) -> tuple[str, ...]:
+    """Write Dockerfile, .dockerignore and, for a bootstrapped base, its tar; returns their names.
+
+    Raises InvalidInput rather than replace a file that was not rendered by reprobox.
+    """
+    prepared = prepare(root, platform=platform)
+    texts = {".dockerignore": prepared.context.dockerignore, "Dockerfile": prepared.context.dockerfile}
+    for name in texts:
+        path = folder / name
+        if path.exists() and tree.RENDERED_MARK not in path.read_bytes().partition(b"\n")[0]:
+            raise InvalidInput(f"{path} was not rendered by reprobox", hint="move it away, or render to another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    names = list(texts)
+    for name, path in _base_files(prepared, console).items():
+        place = folder / f".{name}.new"
+        place.unlink(missing_ok=True)
+        shutil.copyfile(path, place)
+        place.replace(folder / name)
+        names.append(name)
+    files.write_together(folder, {name: text.encode() for name, text in texts.items()})
+    return tuple(sorted(names))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """An image that holds just this lock and these sources; ``fresh``: it was built now."""
+
+    prepared: Prepared
+    image: Image
+    fresh: bool
+
+
+def build(root: Path, *, engine: Engine, console: Console) -> Built:
+    """The project's image: found, where the engine still holds it, else built."""
+    with files.exclusive(root) as state:
+        return _build(root, state, engine, console)
+
+
+def _build(root: Path, state: Path, engine: Engine, console: Console) -> Built:
+    prepared = prepare(root)
+    note = state / f"image-{engine.name}.json"
+    known = _known_image(note, prepared.context.digest)
+    if known and engine.holds(known):
+        return Built(prepared=prepared, image=known, fresh=False)
+    engine.probe()
+    base = {PurePosixPath(name): path for name, path in _base_files(prepared, console).items()}
+    context = dataclasses.replace(prepared.context, files={**prepared.context.files, **base})
+    staging = state / "build"
+    try:
+        supplies = Supplies(staging=staging, secrets=build_secrets(), wheels=_wheels_at_hand(prepared, state / "wheels"))
+        image = engine.build(context, reference=prepared.reference, supplies=supplies, console=console)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(state / "wheels", ignore_errors=True)
+    if tree.read(prepared.project).digest != prepared.tree.digest:
+        raise ReproboxError("the project's files changed while the image was built", hint="build again")
+    facts = {"context": str(prepared.context.digest), "image": image_facts(image)}
+    files.write_whole(note, json.dumps(facts, indent=2, sort_keys=True).encode())
+    return Built(prepared=prepared, image=image, fresh=True)
+
+
+def image_facts(image: Image) -> dict[str, str]:
+    """An image as plain JSON values."""
+    return {**vars(image), "digest": str(image.digest)}
+
+
+def _known_image(note: Path, context: Digest) -> Image | None:
+    try:
+        facts = json.loads(note.read_bytes())
+        if facts["context"] != str(context):
+            return None
+        return Image(**{**facts["image"], "digest": Digest.parse(facts["image"]["digest"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # no note, or none that can be read: the image is built, and a new note written
+
+
+def _base_files(prepared: Prepared, console: Console) -> dict[str, Path]:
+    base = prepared.lock.base
+    if not isinstance(base, LockedBootstrap):
+        return {}
+    from reprobox.resolvers import distribution  # noqa: PLC0415 (slow to import)
+
+    return {recipe.BASE_TAR: distribution.assemble(base, epoch=prepared.lock.epoch, console=console)}
+
+
+def _wheels_at_hand(prepared: Prepared, folder: Path) -> Path | None:
+    """Locked wheels that lie in a folder of this machine's configuration, gathered for the build; None: there are none."""
+    from reprobox.resolvers import indexes, python  # noqa: PLC0415 (slow to import)
+
+    found = {}
+    for name, digests in python.wheels((prepared.project.root / recipe.REQUIREMENTS_LOCK).read_bytes()).items():
+        for place in indexes.find_links():
+            if (place / name).is_file() and Digest.of_file(place / name) in digests:
+                found[name] = place / name
+                break
+    shutil.rmtree(folder, ignore_errors=True)
+    if not found:
+        return None
+    folder.mkdir(parents=True)
+    for name, path in found.items():
+        link_or_copy(path, folder / name)
+    return folder
+
+
+def build_secrets() -> Secrets:
+    """What this machine's configuration says about reaching an index: certificates, proxies, indexes."""
+    from reprobox.resolvers import indexes  # noqa: PLC0415 (slow to import)
+
+    ca = next(filter(None, (os.environ.get(name) for name in ("REPROBOX_CA_BUNDLE", "SSL_CERT_FILE"))), None)
+    if ca and not Path(ca).is_file():
+        raise InvalidInput(f"the certificates to trust are not there: {ca}", hint="correct SSL_CERT_FILE")
+    proxies = {
+        name: os.environ[name]
+        for upper in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
+        for name in (upper, upper.lower())
+        if os.environ.get(name)
+    }
+    return Secrets(ca=Path(ca) if ca else None, env={**indexes.reachable_from_a_build(), **proxies})
+
+
+# --- run, record, verify ----------------------------------------------------------------------
+
+
+def run(root: Path, command: tuple[str, ...], *, engine: Engine, console: Console, listen: Listener) -> Completed:
+    """Run any command in the project's image, sealed as the experiment is, with its limits but no outputs."""
+    built = build(root, engine=engine, console=console)
+    project, smoke = built.prepared.project, built.prepared.project.smoke
+    job = Job(
+        command=command,
+        mounts=experiment.mounts(project, built.prepared.lock, built.prepared.tree),
+        cpus=smoke.cpus if smoke else None,
+        memory=smoke.memory if smoke else None,
+    )
+    completed, _ = engine.run(built.image, job, into=root, listen=listen)
+    return completed
+
+
+def verify(root: Path, *, runs: int, control: bool, engine: Engine, console: Console) -> Verdict:
+    """Run the experiment ``runs`` times and judge its outputs against the baseline; writes no baseline."""
+    with files.exclusive(root) as state:
+        known = baselines.read(root)
+        trial = _try(root, state, runs=runs, control=control, engine=engine, console=console)
+        kept = {}
+        if expected := known.of(trial.hardware):
+            held = baselines.kept(root, expected)
+            for damage in held.damaged:
+                console.warn(damage)
+            kept = dict(held.files)
+        found = verdict.judge(
+            outputs=trial.smoke.outputs,
+            runs=trial.runs,
+            hardware=trial.hardware,
+            baselines=known,
+            control=trial.control,
+            kept=kept,
+        )
+        return trial.verdict(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What `record` saw, and whether it wrote it; ``accepted``: the baseline now says what was seen."""
+
+    verdict: Verdict
+    written: bool
+    accepted: bool
+
+
+def record(root: Path, *, force: bool, engine: Engine, console: Console) -> Recorded:
+    """Run the experiment twice and its negative control once; keep what the runs agree on as the baseline.
+
+    Nothing is written where the experiment fails or is unstable, where the control changed nothing, or, without
+    ``force``, where the baseline of this hardware class says otherwise.
+    """
+    with files.exclusive(root) as state:
+        known = baselines.read(root)
+        trial = _try(root, state, runs=2, control=True, engine=engine, console=console)
+        outputs = trial.smoke.outputs
+        found = verdict.judge(
+            outputs=outputs, runs=trial.runs, hardware=trial.hardware, baselines=known, control=trial.control
+        )
+        new_class = known.of(trial.hardware) is None
+        refusing = {finding.status for finding in found if not finding.passes}
+        if new_class:
+            refusing.discard(Status.NO_BASELINE)
+        replaceable = {Status.DIFFERENT, Status.MISSING, Status.EXTRA, Status.NO_BASELINE}
+        if refusing - replaceable or (refusing and not force):
+            return Recorded(verdict=trial.verdict(found), written=False, accepted=False)
+        baseline = Baseline(
+            hardware=trial.hardware,
+            command=trial.smoke.command,
+            lock=lockfile.digest(trial.built.prepared.lock),
+            source=trial.built.prepared.tree.digest,
+            image=trial.built.image.digest,
+            outputs=verdict.recorded(outputs, trial.runs[0]),
+            control=verdict.recorded_control(outputs, trial.runs[0], trial.control) if trial.control else None,
+        )
+        stored = baselines.store(root, known, baseline, trial.runs[0].outputs)
+        again = verdict.judge(
+            outputs=outputs, runs=trial.runs, hardware=trial.hardware, baselines=stored, control=trial.control
+        )
+        return Recorded(verdict=trial.verdict(again), written=stored != known, accepted=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    built: Built
+    smoke: Smoke
+    hardware: HardwareClass
+    runs: tuple[Run, ...]
+    control: Run | None
+
+    def verdict(self, findings: tuple[Finding, ...]) -> Verdict:
+        return Verdict(
+            findings=findings,
+            hardware=self.hardware,
+            image=self.built.image,
+            runs=len(self.runs),
+            seconds=sum(one.seconds for one in self.runs),
+            log=self.runs[0].log,
+        )
+
+
+def _try(root: Path, state: Path, *, runs: int, control: bool, engine: Engine, console: Console) -> _Trial:
+    project = config.load(root)
+    smoke = experiment.smoke_of(project)
+    if control and smoke.control is None:
+        raise InvalidInput(
+            "the experiment has no negative control",
+            hint="add `control:` to `smoke:` in reprobox.yaml: the same command with another seed",
+        )
+    for output in smoke.outputs:
+        rules.check(output)
+    hardware = determinism.hardware_class(project.determinism, project.platforms[0], determinism.this_cpu())
+    built = _build(root, state, engine, console)
+    inputs = experiment.mounts(project, built.prepared.lock, built.prepared.tree)
+
+    def once(title: str, name: str, command: tuple[str, ...]) -> Run:
+        with console.step(title) as step:
+            return experiment.run(
+                engine, built.image, smoke, command=command, inputs=inputs, into=state / _RUNS / name,
+                listen=lambda _, data: step.say(data.decode("utf-8", "replace").rstrip("\n")),
+            )  # fmt: skip
+
+    shutil.rmtree(state / _RUNS, ignore_errors=True)
+    done: list[Run] = []
+    for number in range(1, runs + 1):
+        count = f" ({number} of {runs})" if runs > 1 else ""
+        done.append(once(f"Running the experiment{count}", str(number), smoke.command))
+        if done[-1].exit_code != 0 or done[-1].reason:
+            break
+    ran = all(one.exit_code == 0 and not one.reason for one in done)
+    controlled = (
+        once("Running the negative control", "control", smoke.control) if control and ran and smoke.control else None
+    )
+    return _Trial(built=built, smoke=smoke, hardware=hardware, runs=tuple(done), control=controlled)
+
+
+# --- small answers ----------------------------------------------------------------------------
+
+
+def engine() -> Engine:
+    """The engine that builds and runs here."""
+    from reprobox.engines.docker import Docker  # noqa: PLC0415 (slow to import)
+
+    return Docker()
+
+
+def platform_named(name: str) -> Platform:
+    """Raises InvalidInput where there is no such platform."""
+    try:
+        return Platform(name)
+    except ValueError as error:
+        known = ", ".join(platform.value for platform in Platform)
+        raise InvalidInput(f"there is no platform {name}", hint=f"known are {known}") from error

@@ -71,9 +71,7 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
         inputs = python.read_inputs(project)
         if old and upgrade.nothing and not lockfile.misfits(old, project, inputs=inputs):
             return Locked(lock=old, written=())
-        locked_base, interpreter = base.resolve(
-            project, console=console, previous=old.base if old and _same_base(old, project, upgrade) else None
-        )
+        locked_base, interpreter = base.resolve(project, console=console, previous=None if upgrade.all else old)
         environment = python.resolve(
             project, previous=_previous(root, old), upgrade=upgrade, console=console,
             uv_version=old.uv.version if old and not upgrade.all else None,
@@ -124,11 +122,6 @@ def _old_lock(root: Path, console: Console) -> Lock | None:
     except InvalidLock as error:
         console.warn(f"{error.message}; making it anew, from nothing")
         return None
-
-
-def _same_base(old: Lock, project: Project, upgrade: Upgrade) -> bool:
-    keys = ("base", "platforms", "python", "system", "epoch")
-    return not upgrade.all and all(old.wants.get(key) == project.wants.get(key) for key in keys)
 
 
 def _previous(root: Path, old: Lock | None) -> bytes | None:

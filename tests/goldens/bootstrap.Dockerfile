@@ -1,5 +1,6 @@
 # rendered by reprobox: the same image, bit for bit, from the same lock and the same files.
-#   docker build .
+#   SOURCE_DATE_EPOCH=1577836800 docker build .
+# (`docker build .` alone gives the same layers; only the image's own date is then that of the build.)
 # Behind a TLS-inspecting proxy, or with an index of your own, add (neither leaves a trace in the image):
 #   --secret id=ca,src=ca-bundle.crt     the certificates to trust while building
 #   --secret id=env,src=build.env        lines NAME=value, such as HTTPS_PROXY or UV_DEFAULT_INDEX
@@ -21,6 +22,7 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=env <<EOF
 set -eu
 if [ -e /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi
 if [ -e /run/secrets/env ]; then set -a; . /run/secrets/env; set +a; fi
+if [ "${UV_DEFAULT_INDEX:-${UV_INDEX_URL:-}}" ]; then export PIP_INDEX_URL="${UV_DEFAULT_INDEX:-$UV_INDEX_URL}"; fi
 /usr/bin/python3.11 -m venv /uv
 echo 'uv==0.13.9 --hash=sha256:e6184ce10e266134fdcfa401e8f1a95005bcd4f18d16b62b757323e2833fe9a9' > /uv/requirements.txt
 /uv/bin/pip install --quiet --no-deps --no-cache-dir --disable-pip-version-check --require-hashes --requirement /uv/requirements.txt

@@ -49,7 +49,7 @@ def _build(folder: Path, *options: str, env: Mapping[str, str] | None = None) ->
     subprocess.run(
         ["docker", "buildx", "build", "--no-cache", "--provenance=false", f"--metadata-file={metadata}",
          *([f"--secret=id=ca,src={ca}"] if ca else []), *options, str(folder)],
-        check=True, env={**os.environ, **(env or {})},
+        check=True, env={**os.environ, "SOURCE_DATE_EPOCH": "1577836800", **(env or {})},
     )  # fmt: skip
     return str(json.loads(metadata.read_text())["containerimage.config.digest"])
 
@@ -106,7 +106,9 @@ def test_an_injected_time_is_noticed(rendered: Project, tmp_path: Path) -> None:
 
 def test_reprobox_and_plain_docker_build_the_same_layers(rendered: Project, tmp_path: Path) -> None:
     built = rendered("build", "--json").json["image"]
-    _build(_clone(rendered, tmp_path / "plain", 0o077), "--load", "--tag=same:plain")
+    clone = _clone(rendered, tmp_path / "plain", 0o077)
+    _build(clone, "--load", "--tag=same:plain")
+    _build(clone, "--load", "--tag=same:dated", env={"SOURCE_DATE_EPOCH": ""})
 
     def facts(reference: str) -> tuple[object, ...]:
         asked = subprocess.run(["docker", "inspect", reference], capture_output=True, text=True, check=True).stdout
@@ -115,6 +117,7 @@ def test_reprobox_and_plain_docker_build_the_same_layers(rendered: Project, tmp_
 
     assert facts("same:plain") == facts(built["reference"])
     assert facts("same:plain")[1] == "2020-01-01T00:00:00Z"
+    assert facts("same:dated")[0] == facts("same:plain")[0]
 
 
 def test_what_render_would_replace_must_be_its_own(rendered: Project) -> None:

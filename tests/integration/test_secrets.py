@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import json
 import os
 import shutil
 import subprocess
@@ -12,9 +11,10 @@ import threading
 import zipfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import Project
@@ -46,41 +46,66 @@ def _bridge_address() -> str:
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@dataclass(frozen=True)
+class Private:
+    """An index behind a proxy; both want a password, which their URLs carry. ``asked``: who asked the proxy for what."""
+
+    index: str
+    proxy: str
+    asked: list[tuple[str, str]]
+
+
 @pytest.fixture
-def private_index(tmp_path: Path) -> Iterator[str]:
-    """An index that holds one package and wants a password; its URL carries the credentials."""
+def private(tmp_path: Path) -> Iterator[Private]:
     folder = tmp_path / "index"
     folder.mkdir()
     wheel = _wheel(folder)
     digest = sha256(wheel.read_bytes()).hexdigest()
     page = f'<a href="/{wheel.name}#sha256={digest}">{wheel.name}</a>'.encode()
-    allowed = "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    pages = {"/simple/planted-package/": ("text/html", page), f"/{wheel.name}": ("application/zip", wheel.read_bytes())}
+    asked: list[tuple[str, str]] = []
 
-    class Index(http.server.BaseHTTPRequestHandler):
+    class Server(http.server.BaseHTTPRequestHandler):
+        """The index, and the proxy in front of it: a proxy's requests name a whole URL."""
+
         def do_GET(self) -> None:
-            pages = {
-                "/simple/planted-package/": ("text/html", page),
-                f"/{wheel.name}": ("application/zip", wheel.read_bytes()),
-            }
-            kind, body = pages.get(self.path, ("", b""))
-            status = 401 if self.headers.get("Authorization") != allowed else 200 if body else 404
+            path = urlsplit(self.path).path
+            if self.path.startswith("http:"):
+                if self.headers.get("Proxy-Authorization") != _basic("proxy", PROXY_PASSWORD):
+                    return self._answer(407, "text/plain", b"")
+                asked.append((self.headers.get("User-Agent", ""), path))
+            if self.headers.get("Authorization") != _basic(USER, PASSWORD):
+                return self._answer(401, "text/plain", b"")
+            kind, body = pages.get(path, ("text/plain", b""))
+            return self._answer(200 if body else 404, kind, body)
+
+        do_HEAD = do_GET
+
+        def _answer(self, status: int, kind: str, body: bytes) -> None:
             self.send_response(status)
             if status == 401:
                 self.send_header("WWW-Authenticate", 'Basic realm="index"')
-            self.send_header("Content-Type", kind or "text/plain")
-            self.send_header("Content-Length", str(len(body) if status == 200 else 0))
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            if status == 200:
+            if self.command == "GET":
                 self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer((_bridge_address(), 0), Index)
+    server = http.server.ThreadingHTTPServer((_bridge_address(), 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://{USER}:{quote(PASSWORD)}@{server.server_address[0]}:{server.server_port}/simple"
+    place = f"{server.server_address[0]}:{server.server_port}"
+    yield Private(
+        index=f"http://{USER}:{PASSWORD}@{place}/simple", proxy=f"http://proxy:{PROXY_PASSWORD}@{place}", asked=asked
+    )
     server.shutdown()
     server.server_close()
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _everything(reference: str, folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -98,45 +123,31 @@ def _everything(reference: str, folder: Path) -> Iterator[tuple[str, bytes]]:
     yield "inspect", subprocess.run(["docker", "inspect", reference], check=True, capture_output=True).stdout
 
 
-def test_no_secret_of_a_build_leaves_a_trace(
-    project: Callable[[], Project], private_index: str, tmp_path: Path
-) -> None:
+def test_no_secret_of_a_build_leaves_a_trace(project: Callable[[], Project], private: Private, tmp_path: Path) -> None:
     here = project()
     bundle = tmp_path / "ca.crt"
-    own = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
-    shutil.copyfile(own, bundle)
+    shutil.copyfile(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"), bundle)
     with bundle.open("a") as stream:
         stream.write(f"\n# {CA_MARK}\n")
     here.write("requirements.in", "six==1.16.0\nplanted-package\n")
-    env = {
-        "UV_EXTRA_INDEX_URL": private_index,
-        "SSL_CERT_FILE": str(bundle),
-        "ALL_PROXY": "",
-        "FTP_PROXY": "",
-        "NO_PROXY": f"*,{PROXY_PASSWORD}.example",
-    }
-    said = [here("-v", "lock", env=env), here("-v", "build", "--json", env=env)]
-    reference = said[1].json["image"]["reference"]
-    assert here("run", "--", "python", "-c", "import planted_package as p; print(p.answer)", env=env).out == "42\n"
+    env = {"UV_EXTRA_INDEX_URL": private.index, "HTTP_PROXY": private.proxy, "SSL_CERT_FILE": str(bundle)}
 
-    host = private_index.partition("@")[2].partition("/")[0]
-    planted = [word.encode() for word in (USER, PASSWORD, PROXY_PASSWORD, CA_MARK, host, str(bundle))]
-    found = [
-        (name, word.decode())
-        for name, content in [
-            *_everything(reference, tmp_path),
-            *((result, (said[at].out + said[at].err).encode()) for at, result in enumerate(("lock", "build"))),
-            *(
-                (str(p.relative_to(here.root)), p.read_bytes())
-                for p in here.root.rglob("*")
-                if p.is_file() and ".git/" not in str(p)
-            ),
-        ]
-        for word in planted
-        if word in content
-    ]
-    assert [hit for hit in found if hit[1] != host or hit[0] not in ("lock", "build")] == []
-    assert json.loads(said[1].out)["built"] is True
+    said = {"lock": here("-v", "lock", env=env)}
+    private.asked.clear()
+    said["build"] = here("-v", "build", "--json", env=env)
+    assert any(path.endswith(".whl") for _, path in private.asked), "the build did not use the index and the proxy"
+    reference = said["build"].json["image"]["reference"]
+    said["run"] = here("run", "--", "python", "-c", "import planted_package as p; print(p.answer)", env=env)
+    assert said["run"].out == "42\n"
+
+    host = private.proxy.partition("@")[2]
+    searched = [*_everything(reference, tmp_path)]
+    searched += [(str(path), path.read_bytes()) for path in here.root.rglob("*") if path.is_file()]
+    searched += [(verb, (result.out + result.err).encode()) for verb, result in said.items()]
+    for word in (USER, PASSWORD, PROXY_PASSWORD, CA_MARK, str(bundle)):
+        assert [name for name, content in searched if word.encode() in content] == [], word
+    words = set(said)
+    assert [name for name, content in searched if host.encode() in content and name not in words] == []
 
 
 def test_a_planted_secret_would_be_found(project: Callable[[], Project], tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def lock(session: Session, check: bool, upgrade: tuple[str, ...], as_json: bool)
     Example: reprobox lock --upgrade numpy
     """
     from reprobox import workflow  # noqa: PLC0415
+    from reprobox.resolvers.python import Upgrade  # noqa: PLC0415
 
     if check:
         if upgrade:
@@ -78,7 +79,7 @@ def lock(session: Session, check: bool, upgrade: tuple[str, ...], as_json: bool)
             _say("reprobox.lock fits.")
         return 1 if reasons else 0
     everything = EVERYTHING in upgrade
-    wanted = workflow.Upgrade(all=everything, packages=frozenset(upgrade) - {EVERYTHING})
+    wanted = Upgrade(all=everything, packages=frozenset(upgrade) - {EVERYTHING})
     locked = workflow.lock(session.root, upgrade=wanted, console=session.console)
     if as_json:
         _print_json({"lock": str(locked.digest), "written": list(locked.written)})

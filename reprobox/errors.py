@@ -100,12 +100,6 @@ class Uncomparable(ReproboxError):
     """A rule declared for an output cannot be applied to it; in a verdict this is INCOMPLETE."""
 
 
-class BaselineExists(ReproboxError):
-    """``record`` would replace a baseline with another one."""
-
-    exit_code = 1
-
-
 class Busy(ReproboxError):
     """Another reprobox process works in this project."""
 

@@ -70,15 +70,15 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    try:
-        with process:
+    with process:
+        try:
             if on_line is None:
                 stdout, stderr = process.communicate(stdin)
             else:
                 stdout, stderr = _follow(process, stdin, on_line)
-    except BaseException:
-        _end(process)
-        raise
+        except BaseException:
+            _end(process)
+            raise
     finished = Finished(code=process.returncode, stdout=stdout, stderr=stderr)
     if check and finished.code != 0:
         raise ProgramFailed(Path(program).name, finished.code, finished.tail)

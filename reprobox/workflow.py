@@ -11,20 +11,20 @@ from pathlib import Path, PurePosixPath
 
 from reprobox import baseline as baselines
 from reprobox import config, determinism, experiment, files, lockfile, recipe, render, tree
-from reprobox.baseline import Baseline, RecordedControl, RecordedOutput
+from reprobox.baseline import Baseline
 from reprobox.compare import rules, verdict
 from reprobox.console import Console
 from reprobox.engines import Engine, Listener, Secrets, Supplies
 from reprobox.engines.staging import link_or_copy
-from reprobox.errors import BaselineExists, InvalidInput, InvalidLock, ReproboxError, StaleLock
+from reprobox.errors import InvalidInput, InvalidLock, ReproboxError, StaleLock
 from reprobox.lockfile import LOCK_FILE, Misfit
 from reprobox.model import (
+    Completed,
     Context,
     Digest,
     Finding,
     HardwareClass,
     Image,
-    Completed,
     Job,
     Lock,
     LockedBootstrap,
@@ -38,7 +38,7 @@ from reprobox.model import (
     Status,
     Verdict,
 )
-from reprobox.resolvers.python import Upgrade as Upgrade
+from reprobox.resolvers.python import Upgrade
 
 _RUNS = "runs"
 
@@ -230,7 +230,9 @@ def _build(root: Path, state: Path, engine: Engine, console: Console) -> Built:
     context = dataclasses.replace(prepared.context, files={**prepared.context.files, **base})
     staging = state / "build"
     try:
-        supplies = Supplies(staging=staging, secrets=build_secrets(), wheels=_wheels_at_hand(prepared, state / "wheels"))
+        supplies = Supplies(
+            staging=staging, secrets=build_secrets(), wheels=_wheels_at_hand(prepared, state / "wheels")
+        )
         image = engine.build(context, reference=prepared.reference, supplies=supplies, console=console)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -267,7 +269,7 @@ def _base_files(prepared: Prepared, console: Console) -> dict[str, Path]:
 
 
 def _wheels_at_hand(prepared: Prepared, folder: Path) -> Path | None:
-    """Locked wheels that lie in a folder of this machine's configuration, gathered for the build; None: there are none."""
+    """Locked wheels that lie in folders of this machine's configuration, gathered for the build; None: none do."""
     from reprobox.resolvers import indexes, python  # noqa: PLC0415 (slow to import)
 
     found = {}

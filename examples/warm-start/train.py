@@ -7,8 +7,8 @@ Three ways to start the training of a network on all of the training data:
 All three end with every training sample right; what differs is the accuracy on the test data.
 
 Every repeat has its own split and its own networks. The repeats are trained side by side: axis 0 of every array
-is the repeat, so one matmul serves them all. All that is random comes from one generator. What a CPU could change
-is the matmul (OpenBLAS chooses kernels by CPU) and exp (numpy chooses SIMD by CPU): `determinism: portable` pins both.
+is the repeat, so one matmul serves them all. All that is random comes from one generator. What a CPU changes is the
+matmul: OpenBLAS chooses its kernels by CPU. (numpy chooses its SIMD paths so, too.) `determinism: portable` pins both.
 """
 
 import argparse

@@ -96,7 +96,7 @@ def take_out(
                 total += member.size
                 if total > limit or len(taken) >= OUTPUT_COUNT:
                     raise OutputRefused(
-                        f"output {declared} is larger than {limit // MEBIBYTE} MiB or has more than {OUTPUT_COUNT} files",
+                        f"output {declared} is larger than {limit // MEBIBYTE} MiB, or more than {OUTPUT_COUNT} files",
                         hint="declare fewer or smaller outputs",
                     )
                 source = tar.extractfile(member)

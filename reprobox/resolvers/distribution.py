@@ -49,7 +49,8 @@ _SNAPSHOT = "the mirror no longer has it: name one that has (a snapshot archive 
 
 FOUNDATION = ("?essential", "?exact-name(usr-is-merged)", "python3", "python3-venv", "ca-certificates", "libstdc++6")
 """What every bootstrapped base holds, as apt patterns: the distribution's core (with usr-is-merged where there is
-one, else apt takes usrmerge and perl), its Python, pip's wheel, and the certificates that this pip insists on."""
+one, else apt takes usrmerge and perl), its Python, pip's wheel, the certificates that this pip insists on, and the
+C++ runtime that manylinux wheels take from the system (PEP 600)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -763,7 +764,7 @@ def normalised(source: Path, epoch: int) -> Iterator[bytes]:
     a time later than ``epoch`` (seconds) becomes the epoch; of extended attributes only file capabilities stay;
     devices, pipes and sockets do not. Plain ustar, with a pax header only where a value does not fit.
     """
-    with tarfile.open(source, "r:") as tar:
+    with tarfile.open(source, "r:", encoding="utf-8", errors="surrogateescape") as tar:
         members: dict[str, tarfile.TarInfo] = {}
         contents: dict[str, tarfile.TarInfo] = {}
         for member in tar:
@@ -777,7 +778,7 @@ def normalised(source: Path, epoch: int) -> Iterator[bytes]:
             if is_kept(path, folder=member.isdir(), link=member.issym()):
                 members[path] = member
         first: dict[int, str] = {}
-        for path in sorted(members, key=os.fsencode):
+        for path in sorted(members, key=_encoded):
             member = members[path]
             mtime = min(int(member.mtime), epoch)
             if member.isdir():
@@ -861,10 +862,10 @@ def entry_header(
     capability: str | None = None,
 ) -> bytes:
     """One entry's ustar header, behind a pax header where name, link, owner, size or a capability needs one. Pure."""
-    name_bytes, link_bytes = os.fsencode(path), os.fsencode(link)
+    name_bytes, link_bytes = _encoded(path), _encoded(link)
     records: list[tuple[str, bytes]] = []
     if capability is not None:
-        records.append(("SCHILY.xattr.security.capability", os.fsencode(capability)))
+        records.append(("SCHILY.xattr.security.capability", _encoded(capability)))
     for key, value in (("gid", gid), ("uid", uid)):
         if value > 0o7777777:
             records.append((key, str(value).encode()))
@@ -878,6 +879,11 @@ def entry_header(
         return header
     body = b"".join(_record(key, value) for key, value in sorted(records))
     return _ustar(b"././@PaxHeader", b"x", mode=0o644, size=len(body)) + body + bytes(-len(body) % 512) + header
+
+
+def _encoded(text: str) -> bytes:
+    """A name's bytes as the tar had them, whatever this machine's locale says."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _record(key: str, value: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,8 +14,46 @@ from pathlib import Path
 import pytest
 from conftest import Project
 
+from reprobox import lockfile
+from reprobox.model import Digest, LockedFile
+
 pytestmark = [pytest.mark.docker, pytest.mark.network]
 NewProject = Callable[[], Project]
+
+SURROUNDINGS = """\
+import json, os, pathlib, socket, time
+
+def writable(path):
+    try:
+        pathlib.Path(path, "probe").write_text("x")
+    except OSError:
+        return False
+    return True
+
+def reachable():
+    try:
+        socket.create_connection(("192.0.2.1", 80), 1)
+    except OSError:
+        return False
+    return True
+
+home = os.environ["HOME"]
+print(json.dumps({
+    "uid": os.getuid(),
+    "cwd": os.getcwd(),
+    "host": socket.gethostname(),
+    "umask": os.umask(0),
+    "network": reachable(),
+    "interfaces": sorted(name for _, name in socket.if_nameindex()),
+    "zone": time.tzname[0],
+    "cpus": len(os.sched_getaffinity(0)),
+    "home": home,
+    "seed": os.environ.get("PYTHONHASHSEED"),
+    "host_variable": os.environ.get("PLANTED"),
+    "listing": sorted(os.listdir()),
+    "writable": [path for path in ("/", "/opt/env", "/usr", "/work", "/tmp", home) if writable(path)],
+}))
+"""
 
 
 def _ours() -> set[str]:
@@ -137,20 +176,7 @@ def test_a_folder_that_is_a_link_is_refused(project: NewProject) -> None:
 
 def test_a_run_is_sealed_and_its_surroundings_are_fixed(project: NewProject) -> None:
     here = project()
-    program = (
-        "import json, os, pathlib, socket, time\n"
-        "def writable(path):\n"
-        "    try: pathlib.Path(path, 'probe').write_text('x'); return True\n"
-        "    except OSError: return False\n"
-        "umask = os.umask(0)\n"
-        "try: socket.create_connection(('192.0.2.1', 80), 1); network = True\n"
-        "except OSError: network = False\n"
-        "print(json.dumps(dict(uid=os.getuid(), cwd=os.getcwd(), host=socket.gethostname(), umask=umask, network=network,\n"
-        "  interfaces=sorted(name for _, name in socket.if_nameindex()), zone=time.tzname[0], cpus=len(os.sched_getaffinity(0)),\n"
-        "  home=os.environ['HOME'], seed=os.environ.get('PYTHONHASHSEED'), host_variable=os.environ.get('PLANTED'),\n"
-        "  listing=sorted(os.listdir()), writable=[p for p in ('/', '/opt/env', '/usr', '/work', '/tmp', os.environ['HOME']) if writable(p)])))\n"
-    )
-    said = here("run", "--", "python", "-c", program, env={"PLANTED": "1"}).json
+    said = here("run", "--", "python", "-c", SURROUNDINGS, env={"PLANTED": "1"}).json
     assert said == {
         "uid": 1000,
         "cwd": "/work",
@@ -234,11 +260,6 @@ def test_a_failed_build_leaves_the_old_image_and_says_why(project: NewProject) -
 
 def _relock(here: Project) -> None:
     """Make reprobox.lock name the changed native lock, as an attacker would."""
-    import dataclasses
-
-    from reprobox import lockfile
-    from reprobox.model import Digest, LockedFile
-
     made = lockfile.read(here.root)
     digest = Digest.of_file(here.root / "requirements.lock")
     made = dataclasses.replace(made, natives=(LockedFile(name="requirements.lock", digest=digest),))

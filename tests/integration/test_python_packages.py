@@ -78,7 +78,7 @@ class Index:
                 if self.command != "HEAD":
                     self.wfile.write(body)
 
-            do_HEAD = do_GET  # noqa: N815
+            do_HEAD = do_GET
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -48,7 +48,7 @@ def _bridge_address() -> str:
 
 @dataclass(frozen=True)
 class Private:
-    """An index behind a proxy; both want a password, which their URLs carry. ``asked``: who asked the proxy for what."""
+    """An index behind a proxy; both want a password, which their URLs carry. ``asked``: who got what by the proxy."""
 
     index: str
     proxy: str

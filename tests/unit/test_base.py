@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -182,7 +183,7 @@ def test_a_python_off_the_path_is_found_below_usr_and_opt_only() -> None:
 def test_a_deleted_python_is_not_found() -> None:
     ground = layer(*python())
     for gone in ("usr/local/bin/.wh.python3.11", "usr/local/.wh.bin", "usr/.wh.local", "usr/local/bin/.wh..wh..opq"):
-        with pytest.raises(ResolutionFailed, match="has no Python 3.11, and no other"):
+        with pytest.raises(ResolutionFailed, match=r"has no Python 3\.11, and no other"):
             find(ground, layer((gone, b"")))
 
 
@@ -231,9 +232,11 @@ def test_a_layer_in_zstd_is_refused_in_clear_words_where_python_lacks_it(monkeyp
         find(b"\x28\xb5\x2f\xfd" + bytes(100))
 
 
-@pytest.mark.parametrize("blob", [b"neither tar nor gzip" * 100, gzip.compress(layer(*python()))[:200]])
+@pytest.mark.parametrize("blob", [b"neither tar nor gzip" * 100, gzip.compress(layer(*python()))[:100]])
 def test_a_damaged_layer_is_an_error(blob: bytes) -> None:
-    with pytest.raises(RegistryFailed, match="the layer sha256:[0-9a-f]+ of host.example/python:3.11 cannot be read"):
+    with pytest.raises(
+        RegistryFailed, match=r"the layer sha256:[0-9a-f]+ of host\.example/python:3\.11 cannot be read"
+    ):
         find(blob)
 
 
@@ -243,10 +246,8 @@ def test_any_bytes_are_a_layer_or_an_error(tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.getbasetemp() / "blob"
     path.write_bytes(data)
     described = Descriptor(media_type="", digest=Digest.of(data), size=len(data))
-    try:
+    with contextlib.suppress(RegistryFailed, ResolutionFailed):
         base.read_layer(path, described, parse_reference("debian"))
-    except (RegistryFailed, ResolutionFailed):
-        pass
 
 
 def test_a_large_layer_is_not_held_in_memory(tmp_path: Path) -> None:

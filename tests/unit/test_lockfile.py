@@ -5,10 +5,10 @@ import re
 from pathlib import Path, PurePosixPath
 
 import pytest
-from examples import digest, lock, project
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import digest, lock, project
 from reprobox import lockfile
 from reprobox.errors import InvalidInput, InvalidLock, ReproboxError
 from reprobox.model import Digest, EnvironmentFile, LockedFile, PythonVersion, Smoke

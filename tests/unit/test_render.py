@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
-from examples import digest, lock, project, tree
 
+from examples import digest, lock, project, tree
 from reprobox import recipe, render
 from reprobox.errors import InvalidInput
 from reprobox.model import LockedImage, Platform, Recipe
@@ -80,7 +80,7 @@ def test_templates_print_and_decide_nothing() -> None:
         assert set(statements) <= {"for", "endfor", "if", "else", "endif"}, template.name
         for expression in re.findall(r"\{\{(.*?)\}\}", text):
             bare = re.sub(r'"[^"]*"|\|\s*\w+', "", expression)
-            assert set(re.findall(r"[A-Za-z_][\w.]*", bare)) <= {word for word in re.findall(r"recipe[\w.]*", bare)} | {
+            assert set(re.findall(r"[A-Za-z_][\w.]*", bare)) <= set(re.findall(r"recipe[\w.]*", bare)) | {
                 "name",
                 "place",
                 "wheel",

@@ -49,6 +49,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "network": functools.cache(_network),
     "apptainer": _program("apptainer"),
     "slurm": _program("srun"),
+    "registry": _program("docker-registry"),
     "gpu": _program("nvidia-smi"),
     "micromamba": lambda: (
         None

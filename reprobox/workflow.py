@@ -433,12 +433,21 @@ def _try(root: Path, state: Path, *, runs: int, control: bool, engine: Engine, c
         count = f" ({number} of {runs})" if runs > 1 else ""
         done.append(once(f"Running the experiment{count}", str(number), smoke.command))
         if done[-1].exit_code != 0 or done[-1].reason:
+            console.note(f"The command's last words:\n{_tail(done[-1].log)}")
             break
     ran = all(one.exit_code == 0 and not one.reason for one in done)
     controlled = (
         once("Running the negative control", "control", smoke.control) if control and ran and smoke.control else None
     )
     return _Trial(built=built, smoke=smoke, hardware=hardware, runs=tuple(done), control=controlled)
+
+
+def _tail(log: Path, lines: int = 12) -> str:
+    """The end of a log, indented."""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - 100 * 1024))
+        words = stream.read().decode("utf-8", "replace").splitlines()
+    return "\n".join(f"  {line}" for line in words[-lines:]) or "  (none)"
 
 
 # --- small answers ----------------------------------------------------------------------------

@@ -109,9 +109,10 @@ def test_one_flipped_bit_is_different(project: NewProject) -> None:
 def test_a_failing_command_is_run_failed(project: NewProject) -> None:
     here = project()
     here("record")
-    here.change("train.py", "out.mkdir()", "raise SystemExit(3)")
-    found = here("verify", "--json", code=2).json
-    assert _statuses(found) == {"(run)": "RUN_FAILED"}
+    here.change("train.py", "out.mkdir()", "sys.exit('no more data')")
+    found = here("verify", "--json", code=2)
+    assert _statuses(found.json) == {"(run)": "RUN_FAILED"}
+    assert "last words:\n  no more data" in found.err
 
 
 def test_a_command_that_hangs_is_stopped_at_its_time_out(project: NewProject) -> None:

@@ -41,6 +41,7 @@ OWN_FILES = frozenset(
         "reprobox.lock",
         "requirements.lock",
         "build-requirements.lock",
+        "sdists.lock",
         "conda-lock.yml",
         "reprobox.baseline.json",
         "base.tar",

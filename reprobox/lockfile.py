@@ -89,6 +89,7 @@ def _plain(lock: Lock) -> dict[str, Any]:
             },
         },
         "environment": _files(lock.natives),
+        **({"package": str(lock.own_package)} if lock.own_package is not None else {}),
         "variables": dict(sorted(lock.variables.items())),
         "epoch": lock.epoch,
     }
@@ -192,6 +193,7 @@ def _lock(plain: dict[str, Any]) -> Lock:
             },
         ),
         natives=_read_files(plain["environment"]),
+        own_package=PurePosixPath(_inside(plain["package"])) if "package" in plain else None,
         variables={_text(name): _text(value) for name, value in plain["variables"].items()},
         epoch=int(plain["epoch"]),
     )

@@ -268,7 +268,8 @@ class Lock:
     ``wants`` is what the project asked when the lock was made; ``inputs`` the environment files that were
     read, ``data`` the smoke inputs, ``natives`` the lock files in the ecosystem's own formats, all relative
     to the project's root. ``indexes`` and ``find_links`` are the package indexes and pages of links that the
-    project's own files name, without credentials.
+    project's own files name, without credentials. ``own_package`` is the folder of the project that is itself
+    built and installed as a package.
     """
 
     wants: Mapping[str, Any]
@@ -282,6 +283,7 @@ class Lock:
     epoch: int
     indexes: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
+    own_package: PurePosixPath | None = None
 
 
 # --- what is built ----------------------------------------------------------------------------
@@ -320,7 +322,9 @@ class Recipe:
     """Everything that a template prints or a builder does, for one platform.
 
     ``local_wheels`` are wheels among the project's own files; ``leave_out`` files of the build context that are
-    not the project's; ``ignored`` files of a checkout that a build does not need at all.
+    not the project's; ``ignored`` files of a checkout that a build does not need at all. ``sdists``: packages are
+    built from source, ``local_sdists`` being those among the project's own files; ``own_package`` is the folder of
+    the project that is built and installed too.
     """
 
     platform: Platform
@@ -337,6 +341,9 @@ class Recipe:
     local_wheels: tuple[str, ...]
     leave_out: tuple[str, ...]
     ignored: tuple[str, ...]
+    sdists: bool = False
+    local_sdists: tuple[str, ...] = ()
+    own_package: PurePosixPath | None = None
     prefix: PurePosixPath = ENVIRONMENT_PREFIX
     work: PurePosixPath = WORK_FOLDER
     home: PurePosixPath = HOME_FOLDER
@@ -345,6 +352,11 @@ class Recipe:
     @property
     def bootstrapped(self) -> bool:
         return isinstance(self.base, LockedBootstrap)
+
+    @property
+    def builds(self) -> bool:
+        """Whether any package is built from source."""
+        return self.sdists or self.own_package is not None
 
     @property
     def from_reference(self) -> str:

@@ -11,13 +11,24 @@ VERSION = 1
 
 BASE_TAR = "base.tar"
 REQUIREMENTS_LOCK = "requirements.lock"
+SDISTS_LOCK = "sdists.lock"
+BUILD_REQUIREMENTS_LOCK = "build-requirements.lock"
 LABELS = "io.github.reprobox."
 
 
-def make(project: Project, lock: Lock, platform: Platform, *, local_wheels: tuple[str, ...] = ()) -> Recipe:
-    """The recipe of this project's image on ``platform``; ``local_wheels`` are the project's own, by path.
+def make(
+    project: Project,
+    lock: Lock,
+    platform: Platform,
+    *,
+    local_wheels: tuple[str, ...] = (),
+    local_sdists: tuple[str, ...] = (),
+    sdists: bool = False,
+) -> Recipe:
+    """The recipe of this project's image on ``platform``.
 
-    Raises InvalidInput where the lock lacks the platform.
+    ``local_wheels`` and ``local_sdists`` are the project's own, by path; ``sdists``: this platform needs packages
+    that are built from source. Raises InvalidInput where the lock lacks the platform.
     """
     known = {lock.base.platform} if isinstance(lock.base, LockedBootstrap) else set(lock.base.manifests)
     if platform not in known or platform not in lock.uv.wheels:
@@ -39,7 +50,11 @@ def make(project: Project, lock: Lock, platform: Platform, *, local_wheels: tupl
         indexes=lock.indexes,
         find_links=lock.find_links,
         local_wheels=local_wheels,
-        leave_out=(REQUIREMENTS_LOCK, *((BASE_TAR,) if bootstrapped else ())),
+        leave_out=(
+            REQUIREMENTS_LOCK,
+            *(name for name in (SDISTS_LOCK, BUILD_REQUIREMENTS_LOCK) if name in {file.name for file in lock.natives}),
+            *((BASE_TAR,) if bootstrapped else ()),
+        ),
         ignored=(
             ".dockerignore",
             ".git",
@@ -52,6 +67,9 @@ def make(project: Project, lock: Lock, platform: Platform, *, local_wheels: tupl
             "reprobox.yaml",
             *sorted(str(output.path) for output in (project.smoke.outputs if project.smoke else ())),
         ),
+        sdists=sdists,
+        local_sdists=local_sdists,
+        own_package=lock.own_package,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -70,8 +71,15 @@ def _environment() -> Environment:
     )
     environment.filters["shell"] = lambda value: shlex.quote(str(value))
     environment.filters["dockerfile"] = _quote_for_dockerfile
+    environment.filters["pattern"] = _quote_for_dockerignore
     environment.filters["json"] = lambda value: json.dumps(list(value), ensure_ascii=False)
     return environment
+
+
+def _quote_for_dockerignore(path: str) -> str:
+    """A path that means itself in a .dockerignore: no wildcard, no comment, no exception (Go, path/filepath: Match)."""
+    escaped = re.sub(r"([\\*?\[\]])", r"\\\1", path)
+    return f"\\{escaped}" if escaped[0] in "#!" else escaped
 
 
 def _quote_for_dockerfile(value: object) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from reprobox import baseline as baselines
-from reprobox import config, determinism, experiment, files, lockfile, recipe, render, tree
+from reprobox import cache, config, determinism, experiment, files, lockfile, recipe, render, tree
 from reprobox.baseline import Baseline
 from reprobox.compare import rules, verdict
 from reprobox.console import Console
@@ -84,9 +84,10 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
             interpreter=interpreter,
             uv=environment.uv,
             natives=tuple(LockedFile(name=n, digest=Digest.of(c)) for n, c in sorted(environment.natives.items())),
+            own_package=environment.own_package,
             variables=determinism.variables(
                 project.determinism,
-                packages=python.versions(environment.natives[recipe.REQUIREMENTS_LOCK]),
+                packages=environment.versions,
                 platform=project.platforms[0],
                 cpus=project.smoke.cpus if project.smoke else 1,
                 env=project.env,
@@ -99,6 +100,9 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
         whole = {**environment.natives, LOCK_FILE: lockfile.dumps(new)}
         changed = {name: data for name, data in whole.items() if not _holds(root / name, data)}
         files.write_together(root, changed)
+        for file in old.natives if old else ():
+            if file.name not in whole:
+                (root / file.name).unlink(missing_ok=True)
         return Locked(lock=new, written=tuple(changed))
 
 
@@ -124,9 +128,10 @@ def _old_lock(root: Path, console: Console) -> Lock | None:
         return None
 
 
-def _previous(root: Path, old: Lock | None) -> bytes | None:
-    path = root / recipe.REQUIREMENTS_LOCK
-    return path.read_bytes() if old and path.is_file() else None
+def _previous(root: Path, old: Lock | None) -> dict[str, bytes]:
+    """The lock files in the ecosystem's own formats, as they are now."""
+    names = [file.name for file in old.natives] if old else []
+    return {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
 
 
 def _smoke_inputs(project: Project) -> tuple[LockedFile, ...]:
@@ -168,9 +173,12 @@ def prepare(root: Path, *, platform: Platform | None = None) -> Prepared:
         raise StaleLock(f"{LOCK_FILE} no longer fits the project:{said}", hint="run `reprobox lock`")
     project_tree = tree.read(project)
     natives = {file.name: (root / file.name).read_bytes() for file in locked.natives}
+    platform = platform or project.platforms[0]
     made = recipe.make(
-        project, locked, platform or project.platforms[0],
-        local_wheels=python.local_wheels(natives[recipe.REQUIREMENTS_LOCK]),
+        project, locked, platform,
+        local_wheels=python.local_files(natives, recipe.REQUIREMENTS_LOCK, platform),
+        local_sdists=python.local_files(natives, recipe.SDISTS_LOCK, platform),
+        sdists=python.has_sdists(natives, platform),
     )  # fmt: skip
     return Prepared(
         project=project,
@@ -269,15 +277,19 @@ def _base_files(prepared: Prepared, console: Console) -> dict[str, Path]:
 
 
 def _wheels_at_hand(prepared: Prepared, folder: Path) -> Path | None:
-    """Locked wheels that lie in folders of this machine's configuration, gathered for the build; None: none do."""
+    """Locked files at hand, in folders of this machine's configuration or the cache, gathered for the build; None: none."""
     from reprobox.resolvers import indexes, python  # noqa: PLC0415 (slow to import)
 
     found = {}
-    for name, digests in python.wheels((prepared.project.root / recipe.REQUIREMENTS_LOCK).read_bytes()).items():
+    natives = {file.name: (prepared.project.root / file.name).read_bytes() for file in prepared.lock.natives}
+    for name, digests in python.files(natives).items():
         for place in indexes.find_links():
             if (place / name).is_file() and Digest.of_file(place / name) in digests:
                 found[name] = place / name
                 break
+        else:
+            if cached := next(filter(None, map(cache.get, sorted(digests))), None):
+                found[name] = cached
     shutil.rmtree(folder, ignore_errors=True)
     if not found:
         return None

@@ -28,6 +28,8 @@ LABEL = "io.github.reprobox.run"
 
 _SHARED_MEMORY = "1g"
 _PROCESSES = 4096
+_FOREVER = 10**8
+"""Seconds."""
 _INSTALL = "install Docker 23 or newer with its buildx plugin, or start its daemon"
 _LINK = 1 << 27
 """Go's os.ModeSymlink, as Docker's path stat carries it (Go, io/fs: ModeSymlink)."""
@@ -92,7 +94,7 @@ class Docker:
         return Image(engine=self.name, reference=reference, handle=handle, digest=digest)
 
     def run(self, image: Image, job: Job, *, into: Path, listen: Listener) -> tuple[Completed, tuple[OutputFile, ...]]:
-        client = self._client()
+        client = self._client(patience=(job.timeout or _FOREVER) + 60)
         name = f"reprobox-{uuid.uuid4().hex[:12]}"
         with proc.guardian(["docker", "rm", "--force", "--volumes", name]), _translated():
             if job.cpus is not None and job.cpus > (available := int(client.info()["NCPU"])):
@@ -109,11 +111,12 @@ class Docker:
                     outputs += _fetch(client, name, path, into, room)
         return completed, tuple(sorted(outputs, key=lambda output: output.path))
 
-    def _client(self) -> DockerClient:
+    def _client(self, *, patience: float = 60) -> DockerClient:
+        """A client that waits ``patience`` seconds for an answer, or for the next word of a running command."""
         import docker  # noqa: PLC0415 (slow to import)
 
         with _translated():
-            return docker.from_env(timeout=600)
+            return docker.from_env(timeout=int(patience))
 
 
 def _sealed(client: DockerClient, job: Job) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""A pylock (PEP 751), a platform -> one wheel per package; wheels per platform <-> requirements.lock."""
+"""A pylock (PEP 751), a platform -> one wheel (else the sdist) per package; files per platform <-> requirements.lock."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,12 @@ _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wheel:
-    """The file that a package comes from.
+class PackageFile:
+    """The file that a package comes from, a wheel or an sdist.
 
     ``url`` is set where a user named one, ``path`` (relative to the root) where the file is the project's own;
-    with neither it comes from an index or a folder of wheels, by its name and digest.
+    with neither it comes from an index or a folder of wheels, by its name and digest. ``origin`` is where it was
+    found today: a path, or a URL that may hold credentials and is written down nowhere.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Wheel:
     digest: Digest
     url: str | None = None
     path: PurePosixPath | None = None
+    origin: Path | str = field(default="", compare=False, repr=False)
 
     @property
     def requirement(self) -> str:
@@ -51,9 +53,13 @@ class Wheel:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The wheels for one platform, sorted by name; ``own_project``: the project itself was among the packages."""
+    """The files for one platform, sorted by name: wheels, and the sdists of packages that have no wheel for it.
 
-    wheels: tuple[Wheel, ...]
+    ``own_project``: the project itself was among the packages.
+    """
+
+    wheels: tuple[PackageFile, ...]
+    sdists: tuple[PackageFile, ...] = ()
     own_project: bool = False
 
 
@@ -114,13 +120,13 @@ def select(
     allowed: Mapping[str, frozenset[str]] | None = None,
     kept: Mapping[tuple[str, str], frozenset[str]] | None = None,
 ) -> Selection:
-    """Choose one wheel for every package of ``pylock`` that ``target`` needs.
+    """Choose one wheel, or where none fits the sdist, for every package of ``pylock`` that ``target`` needs.
 
     ``allowed`` are the sha256 (hex) that the user admits, by name; ``kept`` those of an earlier lock by name
-    and version: such a file is taken again while it is there. Raises Unlockable for a package without a wheel,
+    and version: such a file is taken again while it is there. Raises Unlockable for a package with neither,
     HashMismatch where no file has an admitted hash, InvalidInput for a pylock that contradicts itself.
     """
-    found: dict[str, Wheel] = {}
+    found: dict[str, PackageFile] = {}
     own_project = False
     for package in pylock.get("packages", []):
         if not _wanted(package, target, extras, groups):
@@ -135,8 +141,13 @@ def select(
             _refuse_directory(name, target.folder / directory["path"], target.root)
             own_project = True
             continue
-        found[name] = _wheel(package, target, (allowed or {}).get(name, frozenset()), kept or {})
-    return Selection(wheels=tuple(found[name] for name in sorted(found)), own_project=own_project)
+        found[name] = _file(package, target, (allowed or {}).get(name, frozenset()), kept or {})
+    files = [found[name] for name in sorted(found)]
+    return Selection(
+        wheels=tuple(file for file in files if file.file.endswith(".whl")),
+        sdists=tuple(file for file in files if not file.file.endswith(".whl")),
+        own_project=own_project,
+    )
 
 
 def _wanted(package: Mapping[str, Any], target: Target, extras: Sequence[str], groups: Sequence[str]) -> bool:
@@ -154,29 +165,31 @@ def _refuse_directory(name: str, folder: Path, root: Path) -> None:
     if folder.resolve() == root.resolve():
         return
     raise Unlockable(
-        f"{name} is a source tree ({folder.name}); building from source is not supported yet",
+        f"{name} is a source tree ({folder.name}); only the project itself is built from its tree",
         hint="build a wheel of it (pip wheel --no-deps FOLDER) and name that file",
     )
 
 
-def _wheel(
+def _file(
     package: Mapping[str, Any],
     target: Target,
     allowed: frozenset[str],
     kept: Mapping[tuple[str, str], frozenset[str]],
-) -> Wheel:
+) -> PackageFile:
     name, version = package["name"], package.get("version", "")
     label = f"{name} {version}".strip()
     if (vcs := package.get("vcs")) is not None:
         raise Unlockable(
-            f"{label} comes from a repository ({redact(str(vcs.get('url', vcs.get('path'))))}) and must be built "
-            "from source, which is not supported yet",
+            f"{label} comes from a repository ({redact(str(vcs.get('url', vcs.get('path'))))}), which a hash cannot "
+            "hold still",
             hint="use a released version, or build a wheel of that commit and name it as a local file",
         )
     direct = package.get("archive")
-    files = [direct] if direct is not None else list(package.get("wheels") or [])
+    sdist = [package["sdist"]] if package.get("sdist") else []
+    files = [direct] if direct is not None else [*(package.get("wheels") or []), *sdist]
     candidates = [(file, file_name(file)) for file in files]
     fitting = _fitting([pair for pair in candidates if pair[1].endswith(".whl")], target)
+    fitting += [pair for pair in candidates if _is_sdist(pair[1], name) and (not fitting or _has_digest(pair[0]))]
     if not fitting:
         raise _no_wheel(label, [file for _, file in candidates], target)
     checked = [(file, plain, digest_of(file, label, target)) for file, plain in fitting]
@@ -191,13 +204,28 @@ def _wheel(
         checked = admitted
     before = kept.get((name, version), frozenset())
     file, plain, digest = next((entry for entry in checked if entry[2].hex in before), checked[0])
-    return Wheel(
+    return PackageFile(
         name=name,
         version=version,
         file=plain,
         digest=digest,
+        origin=_local(file, target) or str(file.get("url")),
         **_source(file, label, target, named=direct is not None),
     )
+
+
+def _is_sdist(file: str, name: str) -> bool:
+    """Whether ``file`` is named as an sdist of the package."""
+    from packaging.utils import InvalidSdistFilename, parse_sdist_filename  # noqa: PLC0415 (slow to import)
+
+    try:
+        return parse_sdist_filename(file)[0] == name
+    except InvalidSdistFilename:
+        return False
+
+
+def _has_digest(file: Mapping[str, Any]) -> bool:
+    return "sha256" in (file.get("hashes") or {})
 
 
 def _fitting(candidates: list[tuple[Mapping[str, Any], str]], target: Target) -> list[tuple[Mapping[str, Any], str]]:
@@ -224,7 +252,7 @@ def _no_wheel(label: str, names: list[str], target: Target) -> Unlockable:
     others = f"; it has {', '.join(wheels[:3])}{' and others' if len(wheels) > 3 else ''}" if wheels else ""
     return Unlockable(
         f"{label} has no wheel for {target.platform.value} with Python {target.python} and glibc "
-        f"{GLIBC[0]}.{GLIBC[1]}{others}; building from source is not supported yet",
+        f"{GLIBC[0]}.{GLIBC[1]}{others}, and no sdist (NAME-VERSION.tar.gz)",
         hint="pin a version that has one, or build a wheel and name it as a local file",
     )
 
@@ -246,7 +274,7 @@ def digest_of(file: Mapping[str, Any], label: str, target: Target) -> Digest:
         try:
             digest = Digest.of_file(path)
         except OSError as error:
-            raise explain(error, f"cannot read the wheel of {label}") from error
+            raise explain(error, f"cannot read the file of {label}") from error
         if claimed and claimed != digest.hex:
             raise HashMismatch(
                 f"{path.name} is not what the lock file names: expected sha256:{claimed}, got {digest}",
@@ -268,12 +296,12 @@ def _local(file: Mapping[str, Any], target: Target) -> Path | None:
 
 
 def _source(file: Mapping[str, Any], label: str, target: Target, *, named: bool) -> dict[str, Any]:
-    """Where a wheel is named from: a path in the project, a user's URL, or nowhere (an index)."""
+    """Where a file is named from: a path in the project, a user's URL, or nowhere (an index)."""
     path = _local(file, target)
     if path is not None:
         if not named and not path.resolve().is_relative_to(target.root.resolve()):
             return {}
-        relative = inside(target.root, path, label, str(path), hint="put the wheel into the project")
+        relative = inside(target.root, path, label, str(path), hint="put the file into the project")
         if re.search(r"[^\w./+!~-]", str(relative), re.ASCII):
             raise Unlockable(
                 f"{label}: a requirements file cannot name the path {relative}",
@@ -294,19 +322,19 @@ def _source(file: Mapping[str, Any], label: str, target: Target, *, named: bool)
 # --- requirements.lock ------------------------------------------------------------------------
 
 
-def render(selections: Mapping[Platform, Selection]) -> bytes:
-    """requirements.lock: sorted, hashed, with a marker where platforms differ, without hosts and times."""
-    by_line: dict[tuple[str, str], dict[Platform, Wheel]] = {}
+def render(selections: Mapping[Platform, Selection], *, sdists: bool = False) -> bytes:
+    """requirements.lock, or with ``sdists`` sdists.lock: sorted, hashed, with a marker where platforms differ, without hosts and times."""
+    by_line: dict[tuple[str, str], dict[Platform, PackageFile]] = {}
     for platform, selection in selections.items():
-        for wheel in selection.wheels:
-            by_line.setdefault((wheel.name, wheel.requirement), {})[platform] = wheel
+        for file in selection.sdists if sdists else selection.wheels:
+            by_line.setdefault((file.name, file.requirement), {})[platform] = file
     text = HEADER
-    for (_, requirement), wheels in sorted(by_line.items(), key=lambda item: (item[0][0], _machines(item[1]))):
-        text += "".join(f"# {name}\n" for name in sorted({wheel.file for wheel in wheels.values()}))
+    for (_, requirement), files in sorted(by_line.items(), key=lambda item: (item[0][0], _machines(item[1]))):
+        text += "".join(f"# {name}\n" for name in sorted({file.file for file in files.values()}))
         marker = ""
-        if len(wheels) < len(selections):
-            marker = " ; " + " or ".join(f'platform_machine == "{machine}"' for machine in _machines(wheels))
-        hashes = sorted({wheel.digest.hex for wheel in wheels.values()})
+        if len(files) < len(selections):
+            marker = " ; " + " or ".join(f'platform_machine == "{machine}"' for machine in _machines(files))
+        hashes = sorted({file.digest.hex for file in files.values()})
         text += requirement + marker + "".join(f" \\\n    --hash=sha256:{digest}" for digest in hashes) + "\n"
     return text.encode()
 
@@ -317,7 +345,7 @@ def _machines(platforms: Iterable[Platform]) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class LockedPackage:
-    """An entry of requirements.lock: the package, the line that asks for it, its files and their sha256 (hex).
+    """An entry of requirements.lock or sdists.lock: the package, the line that asks for it, its files and their sha256 (hex).
 
     ``direct``: it comes by URL or path. ``machines`` is empty where all count.
     """
@@ -336,38 +364,43 @@ class LockedPackage:
 
 
 _ENTRY = re.compile(
-    r"(?P<files>(?:# [^\s/]+\.whl\n)+)(?P<requirement>[^\s#;][^\n;]*?)(?P<marker> ; [^\n\\]+?)?"
+    r"(?P<files>(?:# [^\s/]+\.(?:whl|tar\.gz|zip)\n)+)(?P<requirement>[^\s#;][^\n;]*?)(?P<marker> ; [^\n\\]+?)?"
     r"(?P<hashes>(?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n"
 )
 
 
-def parse(data: bytes) -> tuple[LockedPackage, ...]:
-    """Read back what ``render`` wrote. Raises InvalidLock where anything else stands there."""
+def parse(data: bytes, name: str = "requirements.lock", *, sdists: bool = False) -> tuple[LockedPackage, ...]:
+    """Read back what ``render`` wrote. Raises InvalidLock, with the file's ``name``, where anything else stands there."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _edited(data.count(b"\n", 0, error.start) + 1) from error
+        raise _edited(name, data.count(b"\n", 0, error.start) + 1) from error
     if not text.startswith(HEADER):
-        raise _edited(1)
+        raise _edited(name, 1)
     position = len(HEADER)
     found: list[LockedPackage] = []
     while position < len(text):
         entry = _ENTRY.match(text, position)
-        package = _entry(entry) if entry else None
+        package = _entry(entry, sdists=sdists) if entry else None
         if not entry or not package:
-            raise _edited(text.count("\n", 0, position) + 1)
+            raise _edited(name, text.count("\n", 0, position) + 1)
         found.append(package)
         position = entry.end()
     return tuple(found)
 
 
-def _entry(entry: re.Match[str]) -> LockedPackage | None:
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename  # noqa: PLC0415 (slow to import)
+def _entry(entry: re.Match[str], *, sdists: bool) -> LockedPackage | None:
+    from packaging.utils import (  # noqa: PLC0415 (slow to import)
+        InvalidSdistFilename,
+        InvalidWheelFilename,
+        parse_sdist_filename,
+        parse_wheel_filename,
+    )
 
     files = tuple(line.removeprefix("# ") for line in entry["files"].splitlines())
     try:
-        name, version, _, _ = parse_wheel_filename(files[0])
-    except InvalidWheelFilename:
+        name, version = parse_sdist_filename(files[0]) if sdists else parse_wheel_filename(files[0])[:2]
+    except (InvalidSdistFilename, InvalidWheelFilename):
         return None
     named = re.fullmatch(rf"{re.escape(name)}==(\S+)", entry["requirement"])
     return LockedPackage(
@@ -381,8 +414,8 @@ def _entry(entry: re.Match[str]) -> LockedPackage | None:
     )
 
 
-def _edited(line: int) -> InvalidLock:
+def _edited(name: str, line: int) -> InvalidLock:
     return InvalidLock(
-        f"requirements.lock:{line} is not as reprobox writes it",
+        f"{name}:{line} is not as reprobox writes it",
         hint="restore the file, or remove it and run `reprobox lock` to resolve everything anew",
     )

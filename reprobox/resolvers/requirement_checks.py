@@ -11,6 +11,8 @@ from reprobox.resolvers.indexes import has_credentials, redact
 from reprobox.resolvers.requirement_lines import Place, sha256s
 
 _VERSION_CONTROL = re.compile(r"(git|hg|svn|bzr)\+|git://|ssh://|git@", re.IGNORECASE)
+SDISTS = (".tar.gz", ".zip")
+"""How the name of an sdist ends."""
 _FULL_COMMIT = re.compile(r"@[0-9a-f]{40}(?=[#?&]|$)")
 
 
@@ -42,16 +44,16 @@ def check_url(url: str, name: str, place: Place) -> frozenset[str]:
         )
     parts = split_url(url, place)
     if parts.scheme not in {"http", "https", "file"}:
-        raise Unlockable(f"{place}: cannot fetch {name} from {redact(url)}", hint="use an https URL of a wheel")
+        raise Unlockable(f"{place}: cannot fetch {name} from {redact(url)}", hint="use an https URL of a wheel or an sdist")
     if parts.scheme == "file":
         raise Unlockable(
             f"{place}: {name} lies on this machine: {url}",
             hint=f"write {name} with its version, or put the wheel into the project and name it by a relative path",
         )
-    if not parts.path.endswith(".whl"):
+    if not parts.path.endswith((".whl", *SDISTS)):
         raise Unlockable(
-            f"{place}: {name} has no wheel behind its URL {redact(url)}; building from source is not supported yet",
-            hint="name the URL of a wheel, or build a wheel and name it as a local file",
+            f"{place}: {name} has neither a wheel nor an sdist behind its URL {redact(url)}",
+            hint="name the URL of a wheel or of a .tar.gz, or build a wheel and name it as a local file",
         )
     return fragment_hashes(parts.fragment, place)
 
@@ -74,7 +76,7 @@ def refuse_version_control(text: str, place: Place) -> None:
     url = text.partition(" @ ")[2] or text
     if _FULL_COMMIT.search(url.partition(";")[0].strip()):
         raise Unlockable(
-            f"{place}: {redact(text)} must be built from source, which is not supported yet",
+            f"{place}: {redact(text)} comes from a repository, which a hash cannot hold still",
             hint="build a wheel of that commit (pip wheel --no-deps URL) and name it as a local file",
         )
     raise Unlockable(
@@ -83,15 +85,22 @@ def refuse_version_control(text: str, place: Place) -> None:
     )
 
 
-def wheel_name(file: str, place: Place) -> str:
-    """The normalised name of the package in a wheel's file name. Raises InvalidInput."""
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename  # noqa: PLC0415 (slow to import)
+def package_name(file: str, place: Place) -> str:
+    """The normalised name of the package in the file name of a wheel or an sdist. Raises InvalidInput."""
+    from packaging.utils import (  # noqa: PLC0415 (slow to import)
+        InvalidSdistFilename,
+        InvalidWheelFilename,
+        parse_sdist_filename,
+        parse_wheel_filename,
+    )
 
+    sdist = file.endswith(SDISTS)
     try:
-        return parse_wheel_filename(file)[0]
-    except InvalidWheelFilename as error:
+        return parse_sdist_filename(file)[0] if sdist else parse_wheel_filename(file)[0]
+    except (InvalidSdistFilename, InvalidWheelFilename) as error:
         raise InvalidInput(
-            f"{place}: not the name of a wheel: {file}", hint="keep the name that the wheel was built with"
+            f"{place}: not the name of {'an sdist' if sdist else 'a wheel'}: {file}",
+            hint="keep the name that the file was built with",
         ) from error
 
 

@@ -13,13 +13,14 @@ from reprobox.model import Digest, LockedFile
 from reprobox.resolvers.indexes import has_credentials, passwords, redact, without_credentials
 from reprobox.resolvers.requirement_checks import (
     check_url,
+    SDISTS,
     fragment_hashes,
     inside,
     is_version_control,
+    package_name,
     parse,
     refuse_version_control,
     split_url,
-    wheel_name,
 )
 from reprobox.resolvers.requirement_lines import Place, decode, lines, refuse_option, sha256s, split_options
 
@@ -33,14 +34,14 @@ class Entry:
     """One requirement or constraint.
 
     ``text`` is what uv is given; ``name`` is normalised, None for the project itself; ``hashes`` are the
-    sha256 (hex) that the file allows, none for any. ``wheel`` is a local wheel, relative to the root.
+    sha256 (hex) that the file allows, none for any. ``file`` is a local wheel or sdist, relative to the root.
     """
 
     place: Place
     text: str
     name: str | None
     hashes: frozenset[str] = frozenset()
-    wheel: PurePosixPath | None = None
+    file: PurePosixPath | None = None
     constraint: bool = False
 
 
@@ -64,7 +65,7 @@ class Requirements:
 
     @property
     def inputs(self) -> tuple[LockedFile, ...]:
-        """Every file that was read and every local wheel, sorted by name."""
+        """Every file that was read and every local wheel or sdist, sorted by name."""
         return tuple(self.files[name] for name in sorted(self.files))
 
     @property
@@ -89,14 +90,19 @@ class Requirements:
         return found
 
     @property
-    def text(self) -> str:
-        """The requirements and options for uv, in UTF-8 words; the order of lines in the files does not show."""
+    def options(self) -> str:
+        """The lines for uv that say where packages come from."""
         lines = [f"--index-url {self.index_url}"] if self.index_url else []
         lines += [f"--extra-index-url {url}" for url in self.extra_index_urls]
         lines += [f"--find-links {place}" for place in self.find_links]
-        lines += [f"--only-binary {packages}" for packages in sorted(set(self.only_binary))]
         lines += ["--no-index"] if self.no_index else []
-        return "".join(line + "\n" for line in [*lines, *self._sorted(constraint=False)])
+        return "".join(line + "\n" for line in lines)
+
+    @property
+    def text(self) -> str:
+        """The requirements and options for uv, in UTF-8 words; the order of lines in the files does not show."""
+        lines = [f"--only-binary {packages}" for packages in sorted(set(self.only_binary))]
+        return self.options + "".join(line + "\n" for line in [*lines, *self._sorted(constraint=False)])
 
     @property
     def constraints(self) -> str:
@@ -283,7 +289,7 @@ class _Reader:
     def _nameless_url(self, url: str, tail: str, hashes: frozenset[str], place: Place, *, constraint: bool) -> None:
         file = PurePosixPath(unquote(split_url(url, place).path)).name
         hashes |= check_url(url, file or url, place)
-        name = wheel_name(file, place)
+        name = package_name(file, place)
         text = f"{name} @ {url}{tail}"
         self.found.entries.append(Entry(place=place, text=text, name=name, hashes=hashes, constraint=constraint))
 
@@ -312,28 +318,28 @@ class _Reader:
             raise InvalidInput(f"{place}: there is no {plain}", hint="paths start at the folder of reprobox.yaml")
         if full.is_dir():
             self._tree(full, extras, tail, place, editable=editable, whole=whole)
-        elif full.suffix == ".whl":
+        elif full.name.endswith((".whl", *SDISTS)):
             self._take(relative)
-            name = wheel_name(full.name, place)
+            name = package_name(full.name, place)
             self.found.entries.append(
                 Entry(
                     place=place,
                     text=f"{name}{extras} @ {full.as_uri()}{tail}",
                     name=name,
                     hashes=hashes,
-                    wheel=relative,
+                    file=relative,
                 )
             )
         else:
             raise Unlockable(
-                f"{place}: {plain} is not a wheel; building from source is not supported yet",
+                f"{place}: {plain} is neither a wheel nor an sdist (.tar.gz)",
                 hint=f"build a wheel of it (pip wheel --no-deps {plain}) and name that file",
             )
 
     def _tree(self, folder: Path, extras: str, tail: str, place: Place, *, editable: bool, whole: str) -> None:
         if folder != self.root:
             raise Unlockable(
-                f"{place}: {whole} is a source tree; building from source is not supported yet",
+                f"{place}: {whole} is a source tree; only the project itself is built from its tree",
                 hint="build a wheel of it (pip wheel --no-deps FOLDER) and name that file, or list its requirements",
             )
         if not any((folder / file).is_file() for file in ("pyproject.toml", "setup.py", "setup.cfg")):

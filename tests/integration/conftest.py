@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ class Project:
 
 
 @pytest.fixture(scope="session")
-def locked_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def locked_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A small project, locked on the real index and the real distribution."""
     root = tmp_path_factory.mktemp("locked")
     project = Project(root)
@@ -95,7 +96,12 @@ def locked_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project.write("requirements.in", "six==1.16.0\n")
     project("lock")
     project.git("add", "--all")
-    return root
+    yield root
+    listed = ["docker", "images", "--quiet", "--filter", "reference=small"]
+    with contextlib.suppress(OSError):
+        images = subprocess.run(listed, capture_output=True, text=True, check=False).stdout.split()
+        if images:
+            subprocess.run(["docker", "rmi", "--force", *images], capture_output=True, check=False)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from reprobox.errors import HashMismatch, InvalidInput, InvalidLock, ReproboxErr
 from reprobox.model import Digest, EnvironmentFile, ImageBase, Platform, Project, PythonVersion
 from reprobox.resolvers import indexes, pylock, python
 from reprobox.resolvers.asked import Kind, kind_of
-from reprobox.resolvers.pylock import Selection, Target, Wheel
+from reprobox.resolvers.pylock import PackageFile, Selection, Target
 from reprobox.resolvers.python import Upgrade
 from reprobox.resolvers.solver import explain_failure
 
@@ -202,9 +202,9 @@ def test_a_file_without_a_sha256_is_refused() -> None:
 # --- requirements.lock ------------------------------------------------------------------------
 
 
-def wheel(name: str, version: str, tag: str = "py3-none-any", **more: Any) -> Wheel:
+def wheel(name: str, version: str, tag: str = "py3-none-any", **more: Any) -> PackageFile:
     plain = f"{name.replace('-', '_')}-{version}-{tag}.whl"
-    return Wheel(name=name, version=version, file=plain, digest=Digest(sha(plain)), **more)
+    return PackageFile(name=name, version=version, file=plain, digest=Digest(sha(plain)), **more)
 
 
 def test_the_lock_reads_as_pip_and_people_read_it() -> None:

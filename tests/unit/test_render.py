@@ -10,7 +10,7 @@ import pytest
 from examples import digest, lock, project, tree
 from reprobox import recipe, render
 from reprobox.errors import InvalidInput
-from reprobox.model import LockedImage, Platform, Recipe
+from reprobox.model import LockedImage, Output, Platform, Recipe, Smoke
 from reprobox.resources import templates
 
 
@@ -27,6 +27,12 @@ def test_the_dockerfile_is_the_golden_one(kind: str, golden: Callable[[str, str]
 
 def test_the_dockerignore_is_the_golden_one(golden: Callable[[str, str], None]) -> None:
     golden("dockerignore", render.dockerignore(_recipe()))
+
+
+def test_an_output_with_an_odd_name_is_ignored_as_it_is_written() -> None:
+    wanted = dataclasses.replace(project(), smoke=Smoke(command=("x",), outputs=(Output(path=PurePosixPath("!a[1]")),)))
+    made = recipe.make(wanted, lock(wanted), Platform.LINUX_64)
+    assert "\\!a\\[1\\]" in render.dockerignore(made).splitlines()
 
 
 def test_a_platform_that_the_lock_lacks_is_refused_with_those_it_has() -> None:

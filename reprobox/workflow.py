@@ -101,7 +101,7 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
         changed = {name: data for name, data in whole.items() if not _holds(root / name, data)}
         files.write_together(root, changed)
         for file in old.natives if old else ():
-            if file.name not in whole:
+            if file.name in config.OWN_FILES and file.name not in whole:
                 (root / file.name).unlink(missing_ok=True)
         return Locked(lock=new, written=tuple(changed))
 
@@ -176,8 +176,8 @@ def prepare(root: Path, *, platform: Platform | None = None) -> Prepared:
     platform = platform or project.platforms[0]
     made = recipe.make(
         project, locked, platform,
-        local_wheels=python.local_files(natives, recipe.REQUIREMENTS_LOCK, platform),
-        local_sdists=python.local_files(natives, recipe.SDISTS_LOCK, platform),
+        local_wheels=python.local_files(natives, recipe.REQUIREMENTS_LOCK),
+        local_sdists=python.local_files(natives, recipe.SDISTS_LOCK),
         sdists=python.has_sdists(natives, platform),
     )  # fmt: skip
     return Prepared(
@@ -271,13 +271,13 @@ def _base_files(prepared: Prepared, console: Console) -> dict[str, Path]:
     base = prepared.lock.base
     if not isinstance(base, LockedBootstrap):
         return {}
-    from reprobox.resolvers import distribution  # noqa: PLC0415 (slow to import)
+    from reprobox.resolvers import rootfs  # noqa: PLC0415 (slow to import)
 
-    return {recipe.BASE_TAR: distribution.assemble(base, epoch=prepared.lock.epoch, console=console)}
+    return {recipe.BASE_TAR: rootfs.assemble(base, epoch=prepared.lock.epoch, console=console)}
 
 
 def _wheels_at_hand(prepared: Prepared, folder: Path) -> Path | None:
-    """Locked files at hand, in folders of this machine's configuration or the cache, gathered for the build; None: none."""
+    """Locked files at hand, in folders that this machine names or in the cache, gathered for the build; None: none."""
     from reprobox.resolvers import indexes, python  # noqa: PLC0415 (slow to import)
 
     found = {}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from reprobox.errors import InvalidInput
 from reprobox.model import LockedFile, Project
@@ -79,13 +79,25 @@ class Asked:
     @property
     def secrets(self) -> Iterator[str]:
         """Passwords in the project's own files, and the values of the variables that these name."""
+        if self.requirements:
+            yield from (os.environ.get(name, "") for name in self.requirements.variables)
+        for url in self._written:
+            yield from passwords(url)
+
+    @property
+    def urls(self) -> Iterator[str]:
+        """The indexes and pages that the project's files name, with credentials and the values of variables."""
+        for url in self._written:
+            yield re.sub(r"\$\{([A-Z0-9_]+)\}", lambda name: os.environ.get(name[1], ""), url)
+        yield from self.settings.authorized
+
+    @property
+    def _written(self) -> list[str]:
         urls = [*self.settings.urls, *self.settings.pages]
         if self.requirements:
             urls += [*self.requirements.extra_index_urls, *self.requirements.find_links]
             urls += [self.requirements.index_url] if self.requirements.index_url else []
-            yield from (os.environ.get(name, "") for name in self.requirements.variables)
-        for url in urls:
-            yield from passwords(url)
+        return urls
 
 
 def read(project: Project) -> Asked:
@@ -101,8 +113,10 @@ def read(project: Project) -> Asked:
     if kind is Kind.PYLOCK:
         if project.exclude_newer:
             _refuse_exclude_newer(path)
-        files = pyproject.digests(project.root, [path])
-        return Asked(kind=kind, inputs=files, settings=pyproject.Settings())
+        found = {file.name: file for file in pyproject.digests(project.root, [path])}
+        if _holds_project(project.root, path):
+            found |= {file.name: file for file in pyproject.inputs(project.root, PurePosixPath())}
+        return Asked(kind=kind, inputs=_files(found, pyproject.Settings()), settings=pyproject.Settings())
     toml = pyproject.read(project.root, path.parent / "pyproject.toml")
     pyproject.check(toml, project.environment, project.python, solved=kind is Kind.UV_LOCK)
     settings = pyproject.uv_settings(project.root, path.parent)
@@ -114,6 +128,14 @@ def read(project: Project) -> Asked:
             raise InvalidInput(f"there is no {path}, which environment: names", hint="run `uv lock`")
         names |= {file.name: file for file in pyproject.digests(project.root, [path])}
     return Asked(kind=kind, inputs=_files(names, settings), settings=settings)
+
+
+def _holds_project(root: Path, path: PurePosixPath) -> bool:
+    """Whether a pylock names the project's own folder as a package."""
+    packages = pyproject.read(root, path).data.get("packages")
+    folders = (package.get("directory") for package in packages if isinstance(package, dict)) if packages else ()
+    named = [folder["path"] for folder in folders if isinstance(folder, dict) and isinstance(folder.get("path"), str)]
+    return any((root / path.parent / folder).resolve() == root.resolve() for folder in named)
 
 
 def _read_requirements(project: Project) -> Asked:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import configparser
+import netrc
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from reprobox.errors import InvalidInput
 
@@ -166,6 +168,47 @@ def _read_pip_file(path: Path) -> dict[str, str]:
                 if option in _PIP_OPTIONS and value:
                     found[option] = value
     return found
+
+
+def authorization(url: str, known: Iterable[str]) -> dict[str, str]:
+    """The header that opens ``url``: by its own credentials, those of an index of the same host, or ~/.netrc.
+
+    ``known`` are URLs of indexes that may hold credentials; those of this machine are looked at too.
+    """
+    wanted = urlsplit(url)
+    for place in (url, *known, *_machine_indexes()):
+        parts = urlsplit(place)
+        if parts.username and (parts.scheme, parts.hostname, parts.port) == (
+            wanted.scheme, wanted.hostname, wanted.port,
+        ):  # fmt: skip
+            return _basic(unquote(parts.username), unquote(parts.password or ""))
+    try:
+        found = netrc.netrc(os.environ.get("NETRC")).authenticators(wanted.hostname or "")
+    except (OSError, netrc.NetrcParseError):
+        found = None
+    return _basic(found[0], found[2] or "") if found else {}
+
+
+def with_credentials(url: str, name: str, environ: Mapping[str, str] | None = None) -> str:
+    """The URL of an index with the credentials that uv's variables hold for its ``name``, if any."""
+    environ = os.environ if environ is None else environ
+    key = "UV_INDEX_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+    user, password = environ.get(f"{key}_USERNAME", ""), environ.get(f"{key}_PASSWORD", "")
+    if not (user or password) or "://" not in url:
+        return url
+    return url.replace("://", f"://{quote(user, safe='')}:{quote(password, safe='')}@", 1)
+
+
+def _machine_indexes() -> Iterator[str]:
+    found = index_environment()
+    for variable in ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"):
+        for place in re.split(r"[\s,]+", found.get(variable, "")):
+            name = _NAMED.match(place)
+            yield with_credentials(place[name.end() :], name[0][:-1]) if name else place
+
+
+def _basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
 # --- secrets ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A pylock (PEP 751), a platform -> one wheel (else the sdist) per package; files per platform <-> requirements.lock."""
+"""A pylock (PEP 751), a platform -> one wheel, else the sdist, per package; files per platform <-> lock files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reprobox.errors import HashMismatch, InvalidInput, InvalidLock, Unlockable
 from reprobox.files import explain
 from reprobox.model import Digest, Platform, PythonVersion
 from reprobox.resolvers.indexes import has_credentials, redact, without_credentials
-from reprobox.resolvers.requirement_checks import inside
+from reprobox.resolvers.requirement_checks import inside, is_sdist
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -180,8 +180,8 @@ def _file(
     label = f"{name} {version}".strip()
     if (vcs := package.get("vcs")) is not None:
         raise Unlockable(
-            f"{label} comes from a repository ({redact(str(vcs.get('url', vcs.get('path'))))}), which a hash cannot "
-            "hold still",
+            f"{label} comes from a repository ({redact(str(vcs.get('url', vcs.get('path'))))}); only a file with a "
+            "sha256 is built from source",
             hint="use a released version, or build a wheel of that commit and name it as a local file",
         )
     direct = package.get("archive")
@@ -189,7 +189,7 @@ def _file(
     files = [direct] if direct is not None else [*(package.get("wheels") or []), *sdist]
     candidates = [(file, file_name(file)) for file in files]
     fitting = _fitting([pair for pair in candidates if pair[1].endswith(".whl")], target)
-    fitting += [pair for pair in candidates if _is_sdist(pair[1], name) and (not fitting or _has_digest(pair[0]))]
+    fitting += [pair for pair in candidates if is_sdist(pair[1], name) and (not fitting or _has_digest(pair[0]))]
     if not fitting:
         raise _no_wheel(label, [file for _, file in candidates], target)
     checked = [(file, plain, digest_of(file, label, target)) for file, plain in fitting]
@@ -212,16 +212,6 @@ def _file(
         origin=_local(file, target) or str(file.get("url")),
         **_source(file, label, target, named=direct is not None),
     )
-
-
-def _is_sdist(file: str, name: str) -> bool:
-    """Whether ``file`` is named as an sdist of the package."""
-    from packaging.utils import InvalidSdistFilename, parse_sdist_filename  # noqa: PLC0415 (slow to import)
-
-    try:
-        return parse_sdist_filename(file)[0] == name
-    except InvalidSdistFilename:
-        return False
 
 
 def _has_digest(file: Mapping[str, Any]) -> bool:
@@ -323,7 +313,10 @@ def _source(file: Mapping[str, Any], label: str, target: Target, *, named: bool)
 
 
 def render(selections: Mapping[Platform, Selection], *, sdists: bool = False) -> bytes:
-    """requirements.lock, or with ``sdists`` sdists.lock: sorted, hashed, with a marker where platforms differ, without hosts and times."""
+    """requirements.lock, or sdists.lock with ``sdists``.
+
+    Sorted, hashed, with a marker where platforms differ, without hosts and times.
+    """
     by_line: dict[tuple[str, str], dict[Platform, PackageFile]] = {}
     for platform, selection in selections.items():
         for file in selection.sdists if sdists else selection.wheels:
@@ -345,7 +338,7 @@ def _machines(platforms: Iterable[Platform]) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class LockedPackage:
-    """An entry of requirements.lock or sdists.lock: the package, the line that asks for it, its files and their sha256 (hex).
+    """An entry of a lock file: the package, the line that asks for it, its files and their sha256 (hex).
 
     ``direct``: it comes by URL or path. ``machines`` is empty where all count.
     """
@@ -370,7 +363,7 @@ _ENTRY = re.compile(
 
 
 def parse(data: bytes, name: str = "requirements.lock", *, sdists: bool = False) -> tuple[LockedPackage, ...]:
-    """Read back what ``render`` wrote. Raises InvalidLock, with the file's ``name``, where anything else stands there."""
+    """Read back what ``render`` wrote. Raises InvalidLock, naming the file, where anything else stands there."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -13,10 +13,12 @@ from typing import Any
 from reprobox.errors import InvalidInput
 from reprobox.files import explain
 from reprobox.model import Digest, EnvironmentFile, LockedFile, PythonVersion
-from reprobox.resolvers.indexes import has_credentials, without_credentials
+from reprobox.resolvers.indexes import has_credentials, with_credentials, without_credentials
 from reprobox.resolvers.requirement_checks import check_url, inside, parse
 from reprobox.resolvers.requirement_lines import Place
 
+SETUPTOOLS = ("setuptools>=40.8.0", "wheel")
+"""What building takes where pyproject.toml does not say (PEP 518)."""
 MICRO_VERSIONS = 100
 """How many patch releases of a Python version are tried against ``requires-python``."""
 
@@ -84,6 +86,35 @@ def check(toml: Toml, environment: EnvironmentFile, python: PythonVersion, *, so
         )
     if not solved:
         _check_requirements(toml, environment)
+
+
+def is_package(toml: Toml) -> bool:
+    """Whether a project is a package itself: as uv sees it, by its build system or its own word."""
+    said = toml.table("tool", "uv").get("package")
+    if isinstance(said, bool):
+        return said
+    return "build-system" in toml.data and toml.table("tool", "poetry").get("package-mode") is not False
+
+
+def build_requirements(toml: Toml) -> tuple[str, ...]:
+    """What building a project takes, as its [build-system] says, sorted; setuptools where it says nothing.
+
+    Raises InvalidInput for what is no requirement, Unlockable for one that cannot be locked; both name the file.
+    """
+    table = toml.table("build-system")
+    requires = table.get("requires", SETUPTOOLS)
+    if not isinstance(requires, list | tuple) or not all(isinstance(text, str) for text in requires):
+        raise InvalidInput(f"{toml.place('requires')}: [build-system] requires is no list of requirements")
+    backend = table.get("build-backend", "setuptools.build_meta")
+    found = {text.strip() for text in requires}
+    if str(backend).startswith("setuptools."):
+        found |= {"setuptools", "wheel"}
+    for text in sorted(found):
+        place = toml.place(text)
+        name, url = parse(text, place)
+        if url:
+            check_url(url, name, place)
+    return tuple(sorted(found))
 
 
 def known_extras(toml: Toml) -> tuple[str, ...] | None:
@@ -190,13 +221,21 @@ def digests(root: Path, names: list[PurePosixPath]) -> tuple[LockedFile, ...]:
 class Settings:
     """What uv's settings in the project say of indexes.
 
-    ``file`` holds them; ``urls`` are as written; ``pages`` are find-links that are URLs.
+    ``file`` holds them; ``urls`` are as written; ``pages`` are find-links that are URLs; ``names`` are the indexes
+    that have one, name and URL.
     """
 
     file: LockedFile | None = None
     urls: tuple[str, ...] = ()
     pages: tuple[str, ...] = ()
     exposed: tuple[Place, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def authorized(self) -> Iterator[str]:
+        """The named indexes with the credentials that uv's variables hold for them."""
+        for name, url in self.names:
+            yield with_credentials(url, name)
 
     @property
     def indexes(self) -> tuple[str, ...]:
@@ -221,7 +260,14 @@ def uv_settings(root: Path, folder: PurePosixPath) -> Settings:
             continue
         urls: list[str] = []
         pages: list[str] = []
+        names: list[tuple[str, str]] = []
         for table in tables:
+            indexes = [index for index in table.get("index") or [] if isinstance(index, dict)]
+            names += [
+                (i["name"], i["url"])
+                for i in indexes
+                if isinstance(i.get("name"), str) and isinstance(i.get("url"), str)
+            ]
             urls += [
                 index["url"]
                 for index in table.get("index") or []
@@ -236,6 +282,7 @@ def uv_settings(root: Path, folder: PurePosixPath) -> Settings:
             file=digests(root, [path])[0],
             urls=tuple(urls),
             pages=tuple(pages),
+            names=tuple(names),
             exposed=tuple(toml.place(url) for url in [*urls, *pages] if has_credentials(url)),
         )
     return Settings()

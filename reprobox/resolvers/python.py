@@ -1,39 +1,29 @@
-"""Project -> the Python packages of its Lock, by uv: one wheel per package and platform, named by file and sha256."""
+"""Project -> the Python packages of its Lock, by uv: one file per package and platform, named with its sha256."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from reprobox.console import Console, Step
 from reprobox.errors import InvalidInput, ReproboxError
 from reprobox.model import Digest, LockedFile, LockedTool, Platform, Project
-from reprobox.recipe import REQUIREMENTS_LOCK
+from reprobox.recipe import BUILD_REQUIREMENTS_LOCK, REQUIREMENTS_LOCK, SDISTS_LOCK
 from reprobox.resolvers import asked as asked_files
-from reprobox.resolvers import pylock, pyproject
+from reprobox.resolvers import pylock, pyproject, sources
 from reprobox.resolvers.asked import Asked, Kind
 from reprobox.resolvers.indexes import index_environment
 from reprobox.resolvers.pylock import LockedPackage, Selection, Target
+from reprobox.resolvers.questions import Question
+from reprobox.resolvers.questions import Upgrade as Upgrade  # noqa: PLC0414 (the verbs know it from here)
 from reprobox.resolvers.requirement_lines import Place
 from reprobox.resolvers.solver import Solver, explain_failure, installed_version, lock_uv, solver
-
-
-@dataclass(frozen=True, kw_only=True)
-class Upgrade:
-    """What may move: everything, the packages named, or (by default) nothing that still fits."""
-
-    all: bool = False
-    packages: frozenset[str] = frozenset()
-
-    @property
-    def nothing(self) -> bool:
-        """Whether nothing is asked to move."""
-        return not self.all and not self.packages
+from reprobox.resolvers.sources import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +32,7 @@ class PythonEnvironment:
 
     ``natives`` are lock files by name; ``inputs`` every file that was read, relative to the root; ``indexes``
     and ``find_links`` the package indexes and pages of links that the project's own files name, in order and
-    without credentials.
+    without credentials; ``own_package`` the folder of the project that is itself a package of the environment.
     """
 
     natives: Mapping[str, bytes]
@@ -50,6 +40,12 @@ class PythonEnvironment:
     indexes: tuple[str, ...]
     find_links: tuple[str, ...]
     uv: LockedTool
+    own_package: PurePosixPath | None = None
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Name to version of what is installed, on any platform."""
+        return versions(self.natives)
 
 
 def read_inputs(project: Project) -> tuple[LockedFile, ...]:
@@ -60,29 +56,46 @@ def read_inputs(project: Project) -> tuple[LockedFile, ...]:
     return asked_files.read(project).inputs
 
 
-def versions(lock: bytes, platform: Platform | None = None) -> dict[str, str]:
-    """Name to version in a requirements.lock, on one platform or on any; what comes by URL or path is named
-    by its wheel. Raises InvalidLock."""
+# --- the lock files ---------------------------------------------------------------------------
+
+
+def versions(natives: Mapping[str, bytes], platform: Platform | None = None) -> dict[str, str]:
+    """Name to version in the lock files of an environment, on one platform or on any; what comes by URL or path is
+    named by its file. Raises InvalidLock."""
     return {
         package.name: package.version
-        for package in reversed(pylock.parse(lock))
+        for package in reversed(_installed(natives))
         if platform is None or package.holds_on(platform)
     }
 
 
-def wheels(lock: bytes) -> dict[str, frozenset[Digest]]:
-    """The files that a requirements.lock names, each with the digests it may have. Raises InvalidLock."""
+def files(natives: Mapping[str, bytes]) -> dict[str, frozenset[Digest]]:
+    """The files that the lock files name, each with the digests it may have. Raises InvalidLock."""
     return {
         name: frozenset(Digest(digest) for digest in package.hashes)
-        for package in pylock.parse(lock)
+        for lock in sorted(natives)
+        for package in _read(natives, lock)
         for name in package.files
     }
 
 
-def local_wheels(lock: bytes) -> tuple[str, ...]:
-    """The wheels of a requirements.lock that are files of the project, by path. Raises InvalidLock."""
-    lines = (package.requirement for package in pylock.parse(lock))
+def local_files(natives: Mapping[str, bytes], lock: str) -> tuple[str, ...]:
+    """The files that the lock file ``lock`` names by their path in the project. Raises InvalidLock."""
+    lines = (package.requirement for package in _read(natives, lock))
     return tuple(line.removeprefix("./") for line in lines if line.startswith("./"))
+
+
+def has_sdists(natives: Mapping[str, bytes], platform: Platform) -> bool:
+    """Whether packages are built from source there. Raises InvalidLock."""
+    return any(package.holds_on(platform) for package in _read(natives, SDISTS_LOCK))
+
+
+def _installed(natives: Mapping[str, bytes]) -> tuple[LockedPackage, ...]:
+    return (*_read(natives, REQUIREMENTS_LOCK), *_read(natives, SDISTS_LOCK))
+
+
+def _read(natives: Mapping[str, bytes], lock: str) -> tuple[LockedPackage, ...]:
+    return pylock.parse(natives[lock], lock, sdists=lock == SDISTS_LOCK) if lock in natives else ()
 
 
 # --- resolving --------------------------------------------------------------------------------
@@ -91,41 +104,51 @@ def local_wheels(lock: bytes) -> tuple[str, ...]:
 def resolve(
     project: Project,
     *,
-    previous: bytes | None,
+    previous: Mapping[str, bytes],
     upgrade: Upgrade,
     console: Console,
     uv_version: str | None = None,
 ) -> PythonEnvironment:
-    """Resolve the project's Python packages for its platforms.
+    """Resolve the project's Python packages for its platforms, and what building some of them needs.
 
-    ``previous`` is the requirements.lock so far: what it holds is kept where it still fits, unless ``upgrade``
+    ``previous`` are the lock files so far, by name: what they hold is kept where it still fits, unless ``upgrade``
     names it. ``uv_version`` is the uv for the image, the installed one by default. Raises InvalidInput,
     Unlockable, ResolutionFailed, HashMismatch, InvalidLock and ProgramMissing.
     """
     asked = asked_files.read(project)
-    before = _before(project, asked.kind, previous, upgrade)
+    before = _installed(previous)
+    needed_before = _read(previous, BUILD_REQUIREMENTS_LOCK)
+    _check_upgrade(project, asked.kind, upgrade, before, needed_before, first=not previous)
     _say_what_is_exposed(asked, console)
     _require_variables(asked)
     with (
         console.step("Resolving Python packages") as step,
         solver(console, secrets=asked.secrets) as uv,
     ):
-        work = _Work(project=project, asked=asked, uv=uv, before=before, upgrade=upgrade)
+        work = _Work(
+            project=project, asked=asked, uv=uv, upgrade=upgrade,
+            before=() if upgrade.all else before, needed_before=() if upgrade.all else needed_before,
+        )  # fmt: skip
         selections = work.selections(step)
+        own_package = work.own_package(selections.values())
+        needed = work.build_requirements(selections, own_package, step)
         step.say("uv itself")
         tool = lock_uv(uv, uv_version or installed_version(), project.python, _platforms(project))
     if asked.requirements and asked.requirements.empty:
         console.note(f"{project.environment.path} names no packages: the environment holds Python alone")
-    if any(selection.own_project for selection in selections.values()) or asked.kind is Kind.PYPROJECT:
-        _say_own_project(project, asked, console)
-    lock = pylock.render(selections)
-    _say_what_changed_in_place(before, lock, upgrade, console)
+    natives = {REQUIREMENTS_LOCK: pylock.render(selections)}
+    if any(selection.sdists for selection in selections.values()):
+        natives[SDISTS_LOCK] = pylock.render(selections, sdists=True)
+    if needed:
+        natives[BUILD_REQUIREMENTS_LOCK] = pylock.render(needed)
+    _say_what_changed_in_place(before if not upgrade.all else (), natives, upgrade, console)
     return PythonEnvironment(
-        natives={REQUIREMENTS_LOCK: lock},
+        natives=natives,
         inputs=asked.inputs,
         indexes=asked.indexes,
         find_links=asked.find_links,
         uv=tool,
+        own_package=own_package,
     )
 
 
@@ -133,29 +156,33 @@ def _platforms(project: Project) -> list[Platform]:
     return sorted(set(project.platforms), key=lambda platform: platform.value)
 
 
-def _before(project: Project, kind: Kind, previous: bytes | None, upgrade: Upgrade) -> tuple[LockedPackage, ...]:
-    """What the lock holds so far. Raises InvalidInput where what is to be upgraded is not in it."""
+def _check_upgrade(
+    project: Project,
+    kind: Kind,
+    upgrade: Upgrade,
+    before: tuple[LockedPackage, ...],
+    needed_before: tuple[LockedPackage, ...],
+    *,
+    first: bool,
+) -> None:
+    """Raise InvalidInput where what is to be upgraded is not in the lock, or is not reprobox's to move."""
     from packaging.utils import canonicalize_name  # noqa: PLC0415 (slow to import)
 
     path = project.environment.path
-    if not upgrade.nothing and kind in {Kind.UV_LOCK, Kind.PYLOCK}:
+    resolved = kind in {Kind.UV_LOCK, Kind.PYLOCK}
+    names = {package.name for package in (*needed_before, *(() if resolved else before))}
+    asked = {canonicalize_name(name) for name in upgrade.packages}
+    if resolved and not upgrade.nothing and not (asked <= names if asked else names):
         raise InvalidInput(
             f"nothing to upgrade: {path} says which versions are used",
             hint="run `uv lock --upgrade`, then `reprobox lock`" if kind is Kind.UV_LOCK else f"make {path} anew",
         )
-    if upgrade.all:
-        return ()
-    packages = pylock.parse(previous) if previous is not None else ()
-    names = {package.name for package in packages if package.name}
-    for asked in sorted(upgrade.packages):
-        if canonicalize_name(asked) not in names:
-            near = difflib.get_close_matches(canonicalize_name(asked), sorted(names), 1)
-            holds = "the lock does not hold it" if previous is not None else "there is no lock yet"
-            raise InvalidInput(
-                f"cannot upgrade {asked}: {holds}",
-                hint=f"do you mean {near[0]}?" if near else "run `reprobox lock` without it",
-            )
-    return packages
+    for name in sorted(asked - names) if not upgrade.all else ():
+        near = difflib.get_close_matches(name, sorted(names), 1)
+        raise InvalidInput(
+            f"cannot upgrade {name}: {'there is no lock yet' if first else 'the lock does not hold it'}",
+            hint=f"do you mean {near[0]}?" if near else "run `reprobox lock` without it",
+        )
 
 
 def _require_variables(asked: Asked) -> None:
@@ -172,10 +199,11 @@ class _Work:
     asked: Asked
     uv: Solver
     before: tuple[LockedPackage, ...]
+    needed_before: tuple[LockedPackage, ...]
     upgrade: Upgrade
 
     def selections(self, step: Step) -> dict[Platform, Selection]:
-        """The wheels for every platform, at the versions of the platform before it where they fit."""
+        """The files for every platform, at the versions of the platform before it where they fit."""
         found: dict[Platform, Selection] = {}
         exported = self._exported()
         for platform in _platforms(self.project):
@@ -200,59 +228,77 @@ class _Work:
         )
 
     def _solve(self, platform: Platform, others: list[Selection]) -> Selection:
-        """Solve for a platform: as the lock has it, where it has everything; else at the versions of the
-        platforms solved already; else with both as preferences.
-
-        uv's preferences alone would not do: with several indexes they can turn a version away that only the
-        second index has for this platform.
-        """
         arguments, cwd = self._sources()
-        held = self._held(platform)
-        if held and self.upgrade.nothing:
-            resolved = self._at(held, platform, arguments, cwd)
-            if resolved and _versions(resolved).items() <= held.items():
-                return self._select(resolved, platform, self.uv.folder)
-        preferred = {name: version for name, version in held.items() if name not in self._moving}
-        if others:
-            first = self._held(_platforms(self.project)[0])
-            for name, version in (pair for other in others for pair in _index_versions(other)):
-                if first.get(name) != version or name not in preferred:
-                    preferred[name] = version
-            if resolved := self._at(preferred, platform, arguments, cwd):
-                return self._select(resolved, platform, self.uv.folder)
-        resolved = self.uv.compile(
-            [*arguments, *([] if others else self._upgrading())],
-            python=self.project.python,
-            platform=platform,
+        question = self._question(arguments, cwd, self.before, self._explain)
+        versions = [pair for other in others for pair in _index_versions(other)]
+        return self._select(question.solve(platform, versions), platform, self.uv.folder)
+
+    def _question(
+        self,
+        arguments: list[str],
+        cwd: Path,
+        before: tuple[LockedPackage, ...],
+        explain: Callable[[str], ReproboxError],
+    ) -> Question:
+        return Question(
+            uv=self.uv,
+            arguments=tuple(arguments),
             cwd=cwd,
-            preferences=preferred,
-            explain=self._explain,
-        )
-        return self._select(resolved, platform, self.uv.folder)
-
-    def _at(
-        self, versions: Mapping[str, str], platform: Platform, arguments: list[str], cwd: Path
-    ) -> dict[str, Any] | None:
-        return self.uv.compile_at(
-            versions, arguments, python=self.project.python, platform=platform, cwd=cwd, explain=self._explain
+            python=self.project.python,
+            first=_platforms(self.project)[0],
+            before=before,
+            upgrade=self.upgrade,
+            explain=explain,
         )
 
-    def _held(self, platform: Platform) -> dict[str, str]:
-        """What the lock so far has from an index, name to version."""
-        packages = (package for package in self.before if not package.direct and package.holds_on(platform))
-        return {package.name: package.version for package in packages}
+    # what is built from source
 
-    def _upgrading(self) -> list[str]:
-        arguments = ["--upgrade"] if self.upgrade.all else []
-        for name in sorted(self._moving):
-            arguments += ["--upgrade-package", name]
-        return arguments
+    def own_package(self, selections: Iterable[Selection]) -> PurePosixPath | None:
+        """The folder of the project that is a package itself, where the environment holds it."""
+        if self.asked.kind in {Kind.PYPROJECT, Kind.UV_LOCK}:
+            folder = self.project.environment.path.parent
+            toml = pyproject.read(self.project.root, folder / "pyproject.toml")
+            return folder if pyproject.is_package(toml) else None
+        return PurePosixPath() if any(selection.own_project for selection in selections) else None
 
-    @property
-    def _moving(self) -> frozenset[str]:
-        from packaging.utils import canonicalize_name  # noqa: PLC0415 (slow to import)
+    def build_requirements(
+        self, selections: Mapping[Platform, Selection], own_package: PurePosixPath | None, step: Step
+    ) -> dict[Platform, Selection]:
+        """The wheels that building takes, for every platform; empty where nothing is built."""
+        own = [sources.of_project(self.project.root, own_package)] if own_package is not None else []
+        fetcher = sources.Fetcher(known=tuple(self.asked.urls), secrets=self.uv.secrets)
+        found: dict[Platform, Selection] = {}
+        for platform, selection in selections.items():
+            built = [*own]
+            for sdist in selection.sdists:
+                step.say(f"{sdist.file}: what building it needs")
+                built.append(sources.of_sdist(sdist, fetcher.fetch(sdist)))
+            if built:
+                found[platform] = self._needed(platform, built, list(found.values()))
+        return {platform: found.get(platform, Selection(wheels=())) for platform in selections} if found else {}
 
-        return frozenset(canonicalize_name(name) for name in self.upgrade.packages)
+    def _needed(self, platform: Platform, built: list[Source], others: list[Selection]) -> Selection:
+        """What building all of ``built`` takes, in one environment."""
+        asked, cwd = self.asked.requirements, self.project.root
+        source = self.uv.folder / "build-requirements.in"
+        lines = sorted({line for each in built for line in each.requires})
+        source.write_text((asked.options if asked else "") + "".join(f"{line}\n" for line in lines), encoding="utf-8")
+        arguments = [str(source), "--only-binary", ":all:", *self._newer(), *self._trusted()]
+        if asked is None:
+            cwd /= self.project.environment.path.parent
+
+        def explain(words: str) -> ReproboxError:
+            words = words.replace(f"{self.uv.folder}{os.sep}", "")
+            return sources.explain_failure(words, built)
+
+        question = self._question(arguments, cwd, self.needed_before, explain)
+        versions = [pair for other in others for pair in _index_versions(other)]
+        kept = {(p.name, p.version): p.hashes for p in self.needed_before if p.holds_on(platform)}
+        target = Target(root=self.project.root, folder=self.uv.folder, python=self.project.python, platform=platform)
+        selection = pylock.select(question.solve(platform, versions), target, kept=kept)
+        if selection.sdists:
+            raise sources.no_wheel(selection.sdists[0], platform, built)
+        return selection
 
     def _groups(self, resolved: Mapping[str, Any]) -> tuple[str, ...]:
         if self.asked.kind is not Kind.PYLOCK:
@@ -271,14 +317,13 @@ class _Work:
         """uv's arguments that name what is asked, and the folder to run it in."""
         path, root = self.project.environment.path, self.project.root
         asked = self.asked.requirements
-        newer = ["--exclude-newer", self.project.exclude_newer] if self.project.exclude_newer else []
         if asked is None:
             arguments = [path.name]
             for extra in sorted(self.project.environment.extras):
                 arguments += ["--extra", extra]
             for group in sorted(self.project.environment.groups):
                 arguments += ["--group", group]
-            return [*arguments, *newer], root / path.parent
+            return [*arguments, *self._newer()], root / path.parent
         source = self.uv.folder / "requirements.in"
         source.write_text(asked.text, encoding="utf-8")
         arguments = [str(source)]
@@ -287,9 +332,14 @@ class _Work:
             arguments += ["--constraints", str(self.uv.folder / "constraints.in")]
         arguments += ["--prerelease", "allow"] if asked.pre else []
         arguments += ["--only-binary", ":all:"] if asked.prefer_binary else []
-        for host in asked.trusted_hosts:
-            arguments += ["--allow-insecure-host", host]
-        return [*arguments, *newer], root
+        return [*arguments, *self._newer(), *self._trusted()], root
+
+    def _newer(self) -> list[str]:
+        return ["--exclude-newer", self.project.exclude_newer] if self.project.exclude_newer else []
+
+    def _trusted(self) -> list[str]:
+        hosts = self.asked.requirements.trusted_hosts if self.asked.requirements else []
+        return [word for host in hosts for word in ("--allow-insecure-host", host)]
 
     def _explain(self, words: str) -> ReproboxError:
         path = self.project.environment.path
@@ -337,18 +387,9 @@ class _Work:
         )
 
 
-def _versions(resolved: Mapping[str, Any]) -> dict[str, str]:
-    """What a pylock takes from an index, name to version."""
-    direct = ("archive", "directory", "vcs")
-    return {
-        package["name"]: package["version"]
-        for package in resolved.get("packages", [])
-        if not any(source in package for source in direct)
-    }
-
-
 def _index_versions(selection: Selection) -> list[tuple[str, str]]:
-    return [(wheel.name, wheel.version) for wheel in selection.wheels if wheel.url is None and wheel.path is None]
+    files = (*selection.wheels, *selection.sdists)
+    return [(file.name, file.version) for file in files if file.url is None and file.path is None]
 
 
 def _read_pylock(project: Project) -> dict[str, Any]:
@@ -398,21 +439,11 @@ def _say_what_is_exposed(asked: Asked, console: Console) -> None:
         )
 
 
-def _say_own_project(project: Project, asked: Asked, console: Console) -> None:
-    if asked.kind is Kind.PYPROJECT:
-        toml = pyproject.read(project.root, project.environment.path)
-        if not toml.table("build-system"):
-            return
-    console.note(
-        "the project itself is not installed as a package: its requirements are, and its files are in the image"
-    )
-
-
 def _say_what_changed_in_place(
-    before: tuple[LockedPackage, ...], lock: bytes, upgrade: Upgrade, console: Console
+    before: tuple[LockedPackage, ...], natives: Mapping[str, bytes], upgrade: Upgrade, console: Console
 ) -> None:
     """Warn of a URL, path or version that is as before and has other bytes: nobody asked for that."""
-    now = {package.requirement: package for package in pylock.parse(lock)}
+    now = {package.requirement: package for package in _installed(natives)}
     for package in before:
         found = now.get(package.requirement)
         if found and not found.hashes & package.hashes and package.name not in upgrade.packages:

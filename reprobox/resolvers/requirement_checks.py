@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from reprobox.errors import InvalidInput, Unlockable
 from reprobox.resolvers.indexes import has_credentials, redact
@@ -44,16 +44,19 @@ def check_url(url: str, name: str, place: Place) -> frozenset[str]:
         )
     parts = split_url(url, place)
     if parts.scheme not in {"http", "https", "file"}:
-        raise Unlockable(f"{place}: cannot fetch {name} from {redact(url)}", hint="use an https URL of a wheel or an sdist")
+        raise Unlockable(
+            f"{place}: cannot fetch {name} from {redact(url)}", hint="use an https URL of a wheel or an sdist"
+        )
     if parts.scheme == "file":
         raise Unlockable(
             f"{place}: {name} lies on this machine: {url}",
             hint=f"write {name} with its version, or put the wheel into the project and name it by a relative path",
         )
-    if not parts.path.endswith((".whl", *SDISTS)):
+    file = PurePosixPath(unquote(parts.path)).name
+    if not file.endswith(".whl") and not is_sdist(file):
         raise Unlockable(
             f"{place}: {name} has neither a wheel nor an sdist behind its URL {redact(url)}",
-            hint="name the URL of a wheel or of a .tar.gz, or build a wheel and name it as a local file",
+            hint="name the URL of a wheel or of a NAME-VERSION.tar.gz, or build a wheel and name it as a local file",
         )
     return fragment_hashes(parts.fragment, place)
 
@@ -76,13 +79,23 @@ def refuse_version_control(text: str, place: Place) -> None:
     url = text.partition(" @ ")[2] or text
     if _FULL_COMMIT.search(url.partition(";")[0].strip()):
         raise Unlockable(
-            f"{place}: {redact(text)} comes from a repository, which a hash cannot hold still",
+            f"{place}: {redact(text)} comes from a repository; only a file with a sha256 is built from source",
             hint="build a wheel of that commit (pip wheel --no-deps URL) and name it as a local file",
         )
     raise Unlockable(
         f"{place}: {redact(text)} names a branch or tag, which can move",
         hint="use a released version, or build a wheel of one commit and name it as a local file",
     )
+
+
+def is_sdist(file: str, name: str | None = None) -> bool:
+    """Whether ``file`` is named as an sdist, of the package ``name`` where one is given."""
+    from packaging.utils import InvalidSdistFilename, parse_sdist_filename  # noqa: PLC0415 (slow to import)
+
+    try:
+        return name in {None, parse_sdist_filename(file)[0]}
+    except InvalidSdistFilename:
+        return False
 
 
 def package_name(file: str, place: Place) -> str:

@@ -12,8 +12,8 @@ from reprobox.files import explain
 from reprobox.model import Digest, LockedFile
 from reprobox.resolvers.indexes import has_credentials, passwords, redact, without_credentials
 from reprobox.resolvers.requirement_checks import (
-    check_url,
     SDISTS,
+    check_url,
     fragment_hashes,
     inside,
     is_version_control,

@@ -150,6 +150,8 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
 def index(serve: Callable[..., Index]) -> Index:
     """This machine's index: lab needs base, plot stands alone, native has a wheel per machine."""
     index = serve()
+    for name in ("hatchling", "setuptools", "wheel"):
+        index.add(name, "1.0")
     for version in ("1.0", "1.1"):
         index.add("base", version)
         index.add("lab", version, "base>=1.0")
@@ -187,7 +189,12 @@ def project(tmp_path: Path) -> Make:
 def resolve(
     project: Project, previous: bytes | None = None, upgrade: Upgrade | None = None, console: Console | None = None
 ) -> PythonEnvironment:
-    return python.resolve(project, previous=previous, upgrade=upgrade or Upgrade(), console=console or Console())
+    natives = {"requirements.lock": previous} if previous is not None else {}
+    return python.resolve(project, previous=natives, upgrade=upgrade or Upgrade(), console=console or Console())
+
+
+def versions(lock: bytes, platform: Platform | None = None) -> dict[str, str]:
+    return python.versions({"requirements.lock": lock}, platform)
 
 
 def lock_of(project: Project, previous: bytes | None = None, *upgrade: str) -> bytes:
@@ -224,7 +231,7 @@ def test_uv_itself_is_locked_for_every_platform(index: Index, project: Make) -> 
     assert (uv.version, {platform: wheel.name for platform, wheel in uv.wheels.items()}) == (version, files)
     assert {wheel.digest for wheel in uv.wheels.values()} == {Digest.of(index.files[name]) for name in files.values()}
     with pytest.raises(ResolutionFailed, match=r"cannot resolve uv 0\.0\.1, which installs the packages in the image"):
-        python.resolve(asked, previous=None, upgrade=Upgrade(), console=Console(), uv_version="0.0.1")
+        python.resolve(asked, previous={}, upgrade=Upgrade(), console=Console(), uv_version="0.0.1")
 
 
 def test_two_platforms_share_versions_and_differ_where_they_must(index: Index, project: Make) -> None:
@@ -294,26 +301,26 @@ def test_nothing_moves_unless_it_is_asked_to(index: Index, project: Make) -> Non
     pin_first(index, "base", "lab", "plot", "native")
     asked = project("requirements.in", platforms=(X86, ARM), **{"requirements.in": "lab\nplot\nnative"})
     first = lock_of(asked)
-    assert python.versions(first) == {"base": "1.0", "lab": "1.0", "plot": "1.0", "native": "1.0"}
+    assert versions(first) == {"base": "1.0", "lab": "1.0", "plot": "1.0", "native": "1.0"}
     index.files |= later
     index.add("base", "1.0", "plot", tag=NATIVE_X86)  # a better wheel of the version that is locked
     assert lock_of(asked, first) == first
-    moved = python.versions(lock_of(asked, first, "Lab"))
+    moved = versions(lock_of(asked, first, "Lab"))
     assert moved == {"base": "1.0", "lab": "1.1", "plot": "1.0", "native": "1.0"}
     everything = resolve(asked, first, Upgrade(all=True)).natives["requirements.lock"]
-    assert set(python.versions(everything).values()) == {"1.1"}
+    assert set(versions(everything).values()) == {"1.1"}
 
 
 def test_a_new_requirement_leaves_the_others_where_they_are(index: Index, project: Make) -> None:
     before = lock_of(project("requirements.in", **{"requirements.in": "lab==1.0\nbase==1.0"}))
     after = lock_of(project("requirements.in", **{"requirements.in": "lab\nplot"}), before)
-    assert python.versions(after) == {"base": "1.0", "lab": "1.0", "plot": "1.1"}
+    assert versions(after) == {"base": "1.0", "lab": "1.0", "plot": "1.1"}
 
 
 def test_what_no_longer_fits_moves_alone(index: Index, project: Make) -> None:
     before = lock_of(project("requirements.in", **{"requirements.in": "lab==1.0\nbase==1.0"}))
     after = lock_of(project("requirements.in", **{"requirements.in": "lab>1.0"}), before)
-    assert python.versions(after) == {"base": "1.0", "lab": "1.1"}
+    assert versions(after) == {"base": "1.0", "lab": "1.1"}
 
 
 def test_a_file_that_was_replaced_in_place_is_said(index: Index, project: Make) -> None:
@@ -334,7 +341,7 @@ def test_a_wheel_of_the_project_is_locked_by_path_and_installs_from_its_root(
     found = resolve(asked)
     lock = found.natives["requirements.lock"]
     assert f"./wheels/{file} \\\n    --hash=sha256:{Digest.of(data).hex}\n".encode() in lock
-    assert python.versions(lock) == {"own": "0.1", "plot": "1.1"}
+    assert versions(lock) == {"own": "0.1", "plot": "1.1"}
     assert [locked.name for locked in found.inputs] == ["requirements.in", f"wheels/{file}"]
     assert str(tmp_path).encode() not in lock
     assert lock_of(asked, lock) == lock
@@ -350,15 +357,14 @@ def test_wheels_in_a_folder_of_the_project_are_locked_by_path(index: Index, proj
     assert f"./wheels/{file} \\".encode() in lock_of(asked)
 
 
-def test_the_project_itself_is_not_installed_but_what_it_needs_is(index: Index, project: Make) -> None:
-    console = Listener()
+def test_the_project_itself_is_a_package_with_what_it_needs(index: Index, project: Make) -> None:
     files = {"requirements.in": "-e .[more]\n", "pyproject.toml": PYPROJECT}
-    found = resolve(project("requirements.in", **files), console=console)
-    assert python.versions(found.natives["requirements.lock"]) == {"base": "1.1", "lab": "1.1", "plot": "1.1"}
+    found = resolve(project("requirements.in", **files))
+    assert versions(found.natives["requirements.lock"]) == {"base": "1.1", "lab": "1.1", "plot": "1.1"}
     assert [file.name for file in found.inputs] == ["pyproject.toml", "requirements.in"]
-    assert console.notes == [
-        "the project itself is not installed as a package: its requirements are, and its files are in the image"
-    ]
+    assert found.own_package == PurePosixPath()
+    assert versions(found.natives["build-requirements.lock"]) == {"hatchling": "1.0"}
+    assert set(found.natives) == {"requirements.lock", "build-requirements.lock"}
 
 
 PYPROJECT = """\
@@ -379,9 +385,9 @@ build-backend = "hatchling.build"
 
 def test_extras_and_groups_are_added_when_asked_and_development_never_is(index: Index, project: Make) -> None:
     plain = lock_of(project("pyproject.toml", **{"pyproject.toml": PYPROJECT}))
-    assert set(python.versions(plain)) == {"base", "lab"}
+    assert set(versions(plain)) == {"base", "lab"}
     both = lock_of(project("pyproject.toml", extras=("more",), groups=("dev",)))
-    assert set(python.versions(both)) == {"base", "lab", "plot", "native"}
+    assert set(versions(both)) == {"base", "lab", "plot", "native"}
     other = PYPROJECT.replace('["native"]', '["plot"]') + '[tool.poetry.group.dev.dependencies]\nplot = "*"\n'
     assert lock_of(project("pyproject.toml", **{"pyproject.toml": other})) == plain
 
@@ -393,9 +399,9 @@ def test_a_uv_lock_is_the_truth_and_a_stale_one_is_refused(index: Index, project
     uv("lock", cwd=asked.root)
     index.add("lab", "1.2")
     lock = lock_of(asked)
-    assert python.versions(lock) == {"base": "1.1", "lab": "1.1", "native": "1.1"}
+    assert versions(lock) == {"base": "1.1", "lab": "1.1", "native": "1.1"}
     assert lock.count(b"--hash") == 4
-    assert set(python.versions(lock_of(project("uv.lock", extras=("more",))))) == {"base", "lab", "native", "plot"}
+    assert set(versions(lock_of(project("uv.lock", extras=("more",))))) == {"base", "lab", "native", "plot"}
     assert lock_of(project("uv.lock", groups=("dev",))) == lock_of(project("uv.lock"))
     stale = project("uv.lock", **{"pyproject.toml": PYPROJECT.replace('"lab"', '"lab>1.1"')})
     with pytest.raises(InvalidInput, match=r"uv\.lock does not answer what pyproject\.toml asks now"):
@@ -406,7 +412,7 @@ def test_a_pylock_is_read_as_it_is(index: Index, project: Make) -> None:
     asked = project("pylock.toml", **{"r.in": "lab==1.0\nplot"})
     uv("pip", "compile", "r.in", "--universal", "--generate-hashes", "-o", "pylock.toml", cwd=asked.root)
     index.add("plot", "1.2")
-    assert python.versions(lock_of(asked)) == {"base": "1.1", "lab": "1.0", "plot": "1.1"}
+    assert versions(lock_of(asked)) == {"base": "1.1", "lab": "1.0", "plot": "1.1"}
 
 
 def test_another_source_tree_of_the_project_is_refused(index: Index, project: Make) -> None:
@@ -432,7 +438,7 @@ def test_the_password_of_an_index_is_in_no_output(
         asked = project("requirements.in", **{"requirements.in": text})
         found = resolve(asked, console=console)
         assert found.indexes == (private.url,)
-        assert python.versions(found.natives["requirements.lock"])["secret-sauce"] == "1.0"
+        assert versions(found.natives["requirements.lock"])["secret-sauce"] == "1.0"
         assert PASSWORD not in f"{found}{console.notes}{console.warnings}"
         assert private.host.encode() not in found.natives["requirements.lock"]
         assert bool(console.warnings) == (written == PASSWORD)
@@ -469,7 +475,7 @@ def test_indexes_of_uvs_settings_in_the_project_are_the_projects(
     text = PYPROJECT.replace('"lab"', '"sauce"') + settings
     console = Listener()
     found = resolve(project("pyproject.toml", **{"pyproject.toml": text}), console=console)
-    assert (found.indexes, list(python.versions(found.natives["requirements.lock"]))) == ((private.url,), ["sauce"])
+    assert (found.indexes, list(versions(found.natives["requirements.lock"]))) == ((private.url,), ["sauce"])
     assert any("pyproject.toml:15 holds credentials" in warning for warning in console.warnings)
 
 
@@ -546,10 +552,10 @@ def test_a_real_lock_is_what_pip_and_uv_install(project: Make, tmp_path: Path) -
     text = "numpy>=2\nrequests[socks]\ncolorama ; platform_machine == 'aarch64'\ntomli ; python_version < '3.11'\n"
     asked = project("requirements.in", platforms=(X86, ARM), **{"requirements.in": text})
     lock = lock_of(asked)
-    versions = python.versions(lock, X86)
-    assert {"numpy", "requests", "pysocks", "urllib3", "certifi"} <= set(versions)
-    assert not {"colorama", "tomli"} & set(versions)
-    assert python.versions(lock, ARM) == {**versions, "colorama": python.versions(lock, ARM)["colorama"]}
+    found = versions(lock, X86)
+    assert {"numpy", "requests", "pysocks", "urllib3", "certifi"} <= set(found)
+    assert not {"colorama", "tomli"} & set(found)
+    assert versions(lock, ARM) == {**found, "colorama": versions(lock, ARM)["colorama"]}
     assert b"://" not in lock
     assert lock_of(asked, lock) == lock
     (asked.root / "requirements.lock").write_bytes(lock)
@@ -564,17 +570,11 @@ def test_a_real_upgrade_moves_what_is_named_and_nothing_else(project: Make) -> N
     old = lock_of(project("requirements.in", **{"requirements.in": "requests==2.31.0\nidna==3.4\nurllib3==2.0.7\n"}))
     asked = project("requirements.in", **{"requirements.in": "requests\n"})
     assert lock_of(asked, old) == old
-    before, after = python.versions(old), python.versions(lock_of(asked, old, "idna"))
+    before, after = versions(old), versions(lock_of(asked, old, "idna"))
     assert {name for name in before if before[name] != after[name]} == {"idna"}
-
-
-@pytest.mark.network
-def test_a_real_package_without_a_wheel_is_refused(project: Make) -> None:
-    with pytest.raises(Unlockable, match=r"antlr4-python3-runtime 4\.9\.3 has no wheel for linux-64"):
-        resolve(project("requirements.in", **{"requirements.in": "antlr4-python3-runtime==4.9.3"}))
 
 
 @pytest.mark.network
 def test_exclude_newer_holds_the_clock(project: Make) -> None:
     asked = project("requirements.in", exclude_newer="2024-01-01", **{"requirements.in": "requests"})
-    assert python.versions(lock_of(asked))["requests"] == "2.31.0"
+    assert versions(lock_of(asked))["requests"] == "2.31.0"

@@ -19,7 +19,7 @@ from reprobox import cache
 from reprobox.console import Console
 from reprobox.errors import HashMismatch, ResolutionFailed
 from reprobox.model import DEFAULT_EPOCH, BootstrapBase, LockedBootstrap, Platform, PythonVersion
-from reprobox.resolvers import distribution
+from reprobox.resolvers import distribution, rootfs
 
 pytestmark = pytest.mark.network
 
@@ -77,11 +77,11 @@ def test_the_same_packages_give_the_same_bits_later_elsewhere_and_with_another_u
     locked, place = first
     time.sleep(3)
     with using(place, umask=0o022):
-        files = distribution.fetch(locked, console=Console())
+        files = rootfs.fetch(locked, console=Console())
     with using(tmp_path / "second", umask=0o077):
         for file in files:
             cache.put([file.read_bytes()])
-        again = distribution.assemble(locked, epoch=DEFAULT_EPOCH, console=Console())  # another digest would raise
+        again = rootfs.assemble(locked, epoch=DEFAULT_EPOCH, console=Console())  # another digest would raise
         assert again == cache.path_of(locked.rootfs)
 
 
@@ -113,7 +113,7 @@ def test_a_changed_package_on_the_mirror_is_refused(
 ) -> None:
     locked, place = first
     with using(place, umask=0o022):
-        files = distribution.fetch(locked, console=Console())
+        files = rootfs.fetch(locked, console=Console())
     mirror = tmp_path / "mirror"
     for package, file in zip(locked.packages, files, strict=True):
         target = mirror / package.file
@@ -127,10 +127,10 @@ def test_a_changed_package_on_the_mirror_is_refused(
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("REPROBOX_DEBIAN_MIRROR", f"http://127.0.0.1:{server.server_address[1]}")
         with using(tmp_path / "cache", umask=0o022), pytest.raises(HashMismatch, match=r"bash 5.* of debian bookworm"):
-            distribution.assemble(locked, epoch=DEFAULT_EPOCH, console=Console())
+            rootfs.assemble(locked, epoch=DEFAULT_EPOCH, console=Console())
         (mirror / next(package.file for package in locked.packages if package.name == "bash")).unlink()
         with using(tmp_path / "cache", umask=0o022), pytest.raises(ResolutionFailed, match=r"bash 5.* \(HTTP 404\)"):
-            distribution.assemble(locked, epoch=DEFAULT_EPOCH, console=Console())
+            rootfs.assemble(locked, epoch=DEFAULT_EPOCH, console=Console())
         server.shutdown()
 
 

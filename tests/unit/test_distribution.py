@@ -17,12 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_registry import Reply, Served, serving
 
-from reprobox import cache, registry
+from reprobox import cache
 from reprobox.console import Console
 from reprobox.errors import BootstrapFailed, HashMismatch, InvalidInput, ProgramMissing, ReproboxError, ResolutionFailed
 from reprobox.model import BootstrapBase, Digest, LockedBootstrap, Platform, PythonVersion, SystemPackage
-from reprobox.resolvers import distribution
-from reprobox.resolvers.distribution import Control, entry_header, install_order, is_kept, normalised, stanzas
+from reprobox.resolvers import debian, distribution, rootfs
+from reprobox.resolvers.debian import stanzas
+from reprobox.resolvers.rootfs import Control, install_order
+from reprobox.resolvers.rootfs_tar import entry_header, is_kept, normalised, timeless_keystore
+from reprobox.web import Patience
 
 EPOCH = 1_577_836_800
 Fake = Callable[[str, str], None]
@@ -102,19 +105,19 @@ http://mirror.example/debian/|main|Debian|Debian
 
 def test_the_users_variable_names_the_mirror(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPROBOX_DEBIAN_MIRROR", "https://mine.example/debian/")
-    assert distribution.mirror("debian", "bookworm") == "https://mine.example/debian"
+    assert debian.mirror("debian", "bookworm") == "https://mine.example/debian"
 
 
 def test_the_machines_apt_names_the_mirror_of_its_own_distribution_only(fake: Fake) -> None:
     fake("apt-get", f"cat <<'END'\n{LISTED}END")
     fake("mmdebstrap", "echo deb '[signed-by=/x]' http://archive.example/ubuntu noble main >&2; exit 1")
-    assert distribution.mirror("debian", "bookworm") == "http://mirror.example/debian"
-    assert distribution.mirror("ubuntu", "noble") == "http://archive.example/ubuntu"
+    assert debian.mirror("debian", "bookworm") == "http://mirror.example/debian"
+    assert debian.mirror("ubuntu", "noble") == "http://archive.example/ubuntu"
 
 
 def test_without_apt_mmdebstraps_own_mirror_is_taken(fake: Fake) -> None:
     fake("mmdebstrap", "echo deb http://default.example/debian bookworm main; echo deb http://b.example x main; exit 1")
-    assert distribution.mirror("debian", "bookworm") == "http://default.example/debian"
+    assert debian.mirror("debian", "bookworm") == "http://default.example/debian"
 
 
 @pytest.mark.parametrize("chosen", ["", "file:///srv/debian", "nonsense", "ftp://user:s3cret@mirror.example/debian"])
@@ -124,7 +127,7 @@ def test_a_mirror_that_is_none_is_refused_without_its_secret(
     fake("mmdebstrap", "exit 1")
     monkeypatch.setenv("REPROBOX_DEBIAN_MIRROR", chosen)
     with pytest.raises(ResolutionFailed, match="no mirror of debian bookworm is known") as caught:
-        distribution.mirror("debian", "bookworm")
+        debian.mirror("debian", "bookworm")
     assert "s3cret" not in caught.value.message
     assert "REPROBOX_DEBIAN_MIRROR" in (caught.value.hint or "")
 
@@ -259,7 +262,7 @@ def test_any_text_is_read_as_paragraphs(text: str) -> None:
 @pytest.fixture
 def mirrored(server: Served, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Served:
     monkeypatch.setenv("REPROBOX_DEBIAN_MIRROR", f"http://{server.host}/debian")
-    monkeypatch.setattr(distribution, "Patience", lambda: registry.Patience(tries=2, sleep=lambda _: None))
+    monkeypatch.setattr(rootfs, "Patience", lambda: Patience(tries=2, sleep=lambda _: None))
     return server
 
 
@@ -269,7 +272,7 @@ def test_packages_come_from_the_mirror_once_and_in_the_locks_order(mirrored: Ser
     for wanted, data in zip(packages, contents, strict=True):
         mirrored.replies[f"/debian/{wanted.file}"] = Reply(body=data)
     for _ in range(2):
-        files = distribution.fetch(locked(*packages), console=Console())
+        files = rootfs.fetch(locked(*packages), console=Console())
         assert [file.read_bytes() for file in files] == contents
     assert len(mirrored.requests) == 20
 
@@ -278,7 +281,7 @@ def test_a_changed_package_is_refused_with_its_name_and_both_digests(mirrored: S
     wanted = package("libgomp1", b"right", "12.2.0-14")
     mirrored.replies[f"/debian/{wanted.file}"] = Reply(body=b"wrong")
     with pytest.raises(HashMismatch, match=r"libgomp1 12\.2\.0-14 of debian bookworm") as caught:
-        distribution.fetch(locked(wanted), console=Console())
+        rootfs.fetch(locked(wanted), console=Console())
     assert str(wanted.digest) in caught.value.message
     assert str(Digest.of(b"wrong")) in caught.value.message
     assert cache.get(Digest.of(b"wrong")) is None
@@ -286,7 +289,7 @@ def test_a_changed_package_is_refused_with_its_name_and_both_digests(mirrored: S
 
 def test_a_package_that_the_mirror_no_longer_has_hints_at_the_archive(mirrored: Served) -> None:
     with pytest.raises(ResolutionFailed, match=r"does not have bash 5.2 of debian bookworm \(HTTP 404\)") as caught:
-        distribution.fetch(locked(package("bash", b"", "5.2")), console=Console())
+        rootfs.fetch(locked(package("bash", b"", "5.2")), console=Console())
     assert "snapshot archive" in (caught.value.hint or "")
     assert "REPROBOX_DEBIAN_MIRROR" in (caught.value.hint or "")
 
@@ -295,20 +298,20 @@ def test_a_mirror_that_fails_or_breaks_off_is_asked_again_and_then_named(mirrore
     wanted = package("bash", b"right")
     path = f"/debian/{wanted.file}"
     mirrored.replies[path] = [Reply(503), Reply(body=b"right")]
-    assert distribution.fetch(locked(wanted), console=Console())[0].read_bytes() == b"right"
+    assert rootfs.fetch(locked(wanted), console=Console())[0].read_bytes() == b"right"
     cache.path_of(wanted.digest).unlink()
     mirrored.replies[path] = Reply(503)
     with pytest.raises(ResolutionFailed, match=r"failed to give bash 1.0 of debian bookworm \(HTTP 503\)"):
-        distribution.fetch(locked(wanted), console=Console())
+        rootfs.fetch(locked(wanted), console=Console())
     mirrored.replies[path] = Reply(body=b"ri", length=5)
     with pytest.raises(ResolutionFailed, match=r"cannot be fetched from .*: the answer ended after 2 of 5 bytes"):
-        distribution.fetch(locked(wanted), console=Console())
+        rootfs.fetch(locked(wanted), console=Console())
 
 
 def test_a_mirrors_password_is_sent_and_never_told(mirrored: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPROBOX_DEBIAN_MIRROR", f"http://me:s3cret%21@{mirrored.host}/debian")
     with pytest.raises(ResolutionFailed) as caught:
-        distribution.fetch(locked(package("bash", b"")), console=Console())
+        rootfs.fetch(locked(package("bash", b"")), console=Console())
     assert "s3cret" not in f"{caught.value.message}{caught.value.hint}"
     assert mirrored.requests[0][2]["authorization"] == "Basic bWU6czNjcmV0IQ=="
 
@@ -322,7 +325,7 @@ def test_apts_own_proxy_is_used_where_the_environment_names_none(
     fake("apt-config", f"echo \"http='http://{server.host}/'\"; echo \"https='DIRECT'\"")
     wanted = package("bash", b"data")
     server.replies[f"http://mirror.example/debian/{wanted.file}"] = Reply(body=b"data")
-    assert distribution.fetch(locked(wanted), console=Console())[0].read_bytes() == b"data"
+    assert rootfs.fetch(locked(wanted), console=Console())[0].read_bytes() == b"data"
 
 
 # --- the order of installation ----------------------------------------------------------------
@@ -398,7 +401,7 @@ def member(path: str, content: bytes | None = b"", **changes: object) -> tuple[t
     return entry, content or b""
 
 
-def rootfs(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
+def tar_of(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         for entry, content in members:
             tar.addfile(entry, io.BytesIO(content))
@@ -412,14 +415,14 @@ def read(data: bytes) -> dict[str, tarfile.TarInfo]:
 
 def test_the_tar_follows_from_names_modes_owners_and_contents_alone(tmp_path: Path) -> None:
     now = time.time()
-    one = rootfs(
+    one = tar_of(
         tmp_path / "one.tar",
         member("./", None, mtime=now),
         member("./b", None, mtime=now, uname="root"),
         member("./b/file", b"data", mtime=now + 0.5, gname="wheel", pax_headers={"atime": "12"}),
         member("./a", b"", mtime=5, uid=7, mode=0o4755),
     )
-    two = rootfs(
+    two = tar_of(
         tmp_path / "two.tar",
         member("a", b"", mtime=5, uid=7, mode=0o4755),
         member("b/file", b"data", mtime=EPOCH + 1),
@@ -434,13 +437,13 @@ def test_the_tar_follows_from_names_modes_owners_and_contents_alone(tmp_path: Pa
 
 
 def test_the_tars_bytes_are_known(tmp_path: Path) -> None:
-    source = rootfs(tmp_path / "t.tar", member("etc", None), member("etc/x", b"y" * 600), member("é" * 60, b""))
+    source = tar_of(tmp_path / "t.tar", member("etc", None), member("etc/x", b"y" * 600), member("é" * 60, b""))
     known = "54e6ce5c24a5fe17e86794fa0cbeaf68e532489e0d845ca485681bb70d2dabf7"
     assert Digest.of(b"".join(normalised(source, EPOCH))).hex == known
 
 
 def test_devices_sockets_and_the_runs_own_traces_stay_out(tmp_path: Path) -> None:
-    source = rootfs(
+    source = tar_of(
         tmp_path / "t.tar",
         member("dev", None),
         member("dev/null", type=tarfile.CHRTYPE),
@@ -472,7 +475,7 @@ def test_what_is_kept(path: str, kept: bool) -> None:
 
 
 def test_hard_links_follow_the_first_name_in_order_even_where_that_one_was_the_link(tmp_path: Path) -> None:
-    source = rootfs(
+    source = tar_of(
         tmp_path / "t.tar",
         member("usr/share/man/z", b"shared"),
         member("usr/b", b"", type=tarfile.LNKTYPE, linkname="usr/share/man/z"),
@@ -491,7 +494,7 @@ def test_hard_links_follow_the_first_name_in_order_even_where_that_one_was_the_l
 def test_a_file_capability_survives_and_other_attributes_do_not(tmp_path: Path) -> None:
     capability = os.fsdecode(struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0) + b"\xff")
     attributes = {"SCHILY.xattr.security.capability": capability, "SCHILY.xattr.security.selinux": "label"}
-    source = rootfs(tmp_path / "t.tar", member("ping", b"x", pax_headers=attributes))
+    source = tar_of(tmp_path / "t.tar", member("ping", b"x", pax_headers=attributes))
     data = b"".join(normalised(source, EPOCH))
     assert b"selinux" not in data
     assert b"36 SCHILY" not in data
@@ -528,18 +531,18 @@ def keystore(stamps: list[int], *, version: int = 2) -> bytes:
 
 
 def test_javas_keystore_loses_its_dates_and_keeps_its_seal() -> None:
-    assert distribution.timeless_keystore(keystore([1, 2, 3]), EPOCH) == keystore([EPOCH * 1000] * 3)
-    assert distribution.timeless_keystore(keystore([]), EPOCH) == keystore([])
+    assert timeless_keystore(keystore([1, 2, 3]), EPOCH) == keystore([EPOCH * 1000] * 3)
+    assert timeless_keystore(keystore([]), EPOCH) == keystore([])
 
 
 @pytest.mark.parametrize("data", [b"", b"PKCS12" * 10, keystore([1], version=1), keystore([1])[:-1] + b"x"])
 def test_a_keystore_of_another_kind_is_refused(data: bytes) -> None:
     with pytest.raises(BootstrapFailed, match="/etc/ssl/certs/java/cacerts is in a format"):
-        distribution.timeless_keystore(data, EPOCH)
+        timeless_keystore(data, EPOCH)
 
 
 def test_a_tar_that_is_cut_short_is_an_error(tmp_path: Path) -> None:
-    source = rootfs(tmp_path / "t.tar", member("a", b"x" * 10_000))
+    source = tar_of(tmp_path / "t.tar", member("a", b"x" * 10_000))
     with source.open("r+b") as stream:
         stream.truncate(5_000)
     with pytest.raises((BootstrapFailed, tarfile.ReadError)):
@@ -566,7 +569,7 @@ def debs(fake: Fake) -> tuple[SystemPackage, ...]:
 
 def make_rootfs(fake: Fake, tmp_path: Path) -> None:
     """An mmdebstrap that hands over a ready root file system."""
-    rootfs(tmp_path / "ready.tar", member("etc", None), member("etc/os-release", b"NAME=fake", mtime=time.time()))
+    tar_of(tmp_path / "ready.tar", member("etc", None), member("etc/os-release", b"NAME=fake", mtime=time.time()))
     fake(
         "mmdebstrap",
         f'[ "$1" = --version ] && echo mmdebstrap 1.3.5 && exit\n'
@@ -581,12 +584,12 @@ def test_the_same_root_file_system_is_taken_from_the_cache_and_another_one_is_re
     make_rootfs(fake, tmp_path)
     expected = Digest.of(b"".join(normalised(tmp_path / "ready.tar", EPOCH)))
     lock = locked(*debs, rootfs=expected)
-    assert distribution.assemble(lock, epoch=EPOCH, console=Console()) == cache.path_of(expected)
+    assert rootfs.assemble(lock, epoch=EPOCH, console=Console()) == cache.path_of(expected)
     fake("mmdebstrap", "exit 1")
-    assert distribution.assemble(lock, epoch=EPOCH, console=Console()) == cache.path_of(expected)
+    assert rootfs.assemble(lock, epoch=EPOCH, console=Console()) == cache.path_of(expected)
     make_rootfs(fake, tmp_path)
     with pytest.raises(HashMismatch) as caught:
-        distribution.assemble(locked(*debs), epoch=EPOCH, console=Console())
+        rootfs.assemble(locked(*debs), epoch=EPOCH, console=Console())
     for word in (Digest.of(b"never"), expected, "mmdebstrap 1.3.5", "apt-get 2.6.1", "tar 1.34", "dpkg of an unknown"):
         assert str(word) in caught.value.message
 
@@ -599,7 +602,7 @@ def test_a_failing_assembly_shows_the_end_of_what_was_said_without_the_script(
     with pytest.raises(
         BootstrapFailed, match=r"(?s)debian bookworm .*mode root, exit code 25\):\ndpkg: error"
     ) as caught:
-        distribution.assemble(locked(*debs), epoch=EPOCH, console=Console())
+        rootfs.assemble(locked(*debs), epoch=EPOCH, console=Console())
     assert "umask" not in caught.value.message
     assert "allowed to mount" in (caught.value.hint or "")
 
@@ -610,10 +613,10 @@ def test_an_ordinary_user_needs_ids_of_their_own(
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
     fake("mmdebstrap", "exit 1")
     with pytest.raises(ProgramMissing, match="newuidmap is not installed"):
-        distribution.assemble(locked(*debs), epoch=EPOCH, console=Console())
+        rootfs.assemble(locked(*debs), epoch=EPOCH, console=Console())
     fake("newuidmap", "exit 0")
     with pytest.raises(BootstrapFailed, match="the user nobody has no ids of their own in /etc/subuid") as caught:
-        distribution.assemble(locked(*debs), epoch=EPOCH, console=Console())
+        rootfs.assemble(locked(*debs), epoch=EPOCH, console=Console())
     assert "usermod --add-subuids" in (caught.value.hint or "")
 
 
@@ -624,12 +627,12 @@ def test_a_lock_whose_digest_belongs_to_another_package_is_refused(
     fake("mmdebstrap", "exit 1")
     forged = SystemPackage(name="a", version="1.0", architecture="amd64", file="a.deb", digest=debs[0].digest)
     with pytest.raises(HashMismatch, match=r"names a 1\.0 amd64, and .* is base-files 1\.0 amd64"):
-        distribution.assemble(locked(forged), epoch=EPOCH, console=Console())
+        rootfs.assemble(locked(forged), epoch=EPOCH, console=Console())
 
 
 def test_an_epoch_in_the_future_is_refused(fake: Fake) -> None:
     with pytest.raises(InvalidInput, match="is in the future"):
-        distribution.assemble(locked(), epoch=int(time.time()) + 1000, console=Console())
+        rootfs.assemble(locked(), epoch=int(time.time()) + 1000, console=Console())
 
 
 def test_every_refusal_says_what_to_do(fake: Fake) -> None:
@@ -641,7 +644,7 @@ def test_every_refusal_says_what_to_do(fake: Fake) -> None:
 def test_a_control_file_gives_names_alone(fake: Fake, tmp_path: Path) -> None:
     fake("dpkg-deb", "cat <<'END'\nPackage: a\nVersion: 1\nArchitecture: all\nEssential: yes\n"
          "Pre-Depends: libc6 (>= 2.3), dpkg\nDepends: b | c:any (= 1),\n d\nProvides: e (= 1)\nEND")  # fmt: skip
-    assert distribution.read_control(tmp_path / "a.deb") == Control(
+    assert rootfs.read_control(tmp_path / "a.deb") == Control(
         name="a", version="1", architecture="all", essential=True,
         pre_depends=(("libc6",), ("dpkg",)), depends=(("b", "c"), ("d",)), provides=("e",),
     )  # fmt: skip
@@ -667,4 +670,4 @@ def test_the_interpreter_is_the_distributions_own(
     )  # fmt: skip
     assert interpreter.path == PurePosixPath("/usr/bin/python3.11")
     assert [p.file for p in found.packages] == ["pool/main/p/python3/python3_1:3.11.2_amd64.deb"]
-    assert found.rootfs == Digest.of_file(distribution.assemble(found, epoch=EPOCH, console=Console()))
+    assert found.rootfs == Digest.of_file(rootfs.assemble(found, epoch=EPOCH, console=Console()))

@@ -41,6 +41,10 @@ def target(root: Path = Path("/nowhere"), platform: Platform = X86, version: Pyt
     return Target(root=root, folder=root, python=version, platform=platform)
 
 
+def sdist_only(name: str, version: str) -> dict[str, Any]:
+    return {"name": name, "version": version, "sdist": file(f"{name}-{version}.tar.gz")}
+
+
 def choose(*packages: dict[str, Any], at: Target | None = None, **more: Any) -> list[str]:
     return [wheel.file for wheel in pylock.select({"packages": list(packages)}, at or target(), **more).wheels]
 
@@ -95,10 +99,35 @@ def test_markers_decide_which_packages_are_needed() -> None:
     ]
 
 
-def test_a_package_without_a_wheel_is_refused_by_name() -> None:
+def test_a_package_without_a_wheel_comes_as_its_sdist() -> None:
+    found = pylock.select({"packages": [sdist_only("antlr4", "4.9.3")]}, target())
+    assert found.wheels == ()
+    (sdist,) = found.sdists
+    assert (sdist.requirement, sdist.file) == ("antlr4==4.9.3", "antlr4-4.9.3.tar.gz")
+    assert sdist.origin == "https://files.example/antlr4-4.9.3.tar.gz"
+    wheel = package("a", "1", "a-1-py3-none-any.whl", sdist=file("a-1.tar.gz"))
+    assert choose(wheel) == ["a-1-py3-none-any.whl"]
+
+
+def test_an_sdist_is_taken_where_only_it_is_admitted_or_it_was_before() -> None:
+    both = package("a", "1", "a-1-py3-none-any.whl", sdist=file("a-1.tar.gz"))
+    for more in ({"allowed": {"a": frozenset({sha("a-1.tar.gz")})}}, {"kept": {("a", "1"): {sha("a-1.tar.gz")}}}):
+        assert [f.file for f in pylock.select({"packages": [both]}, target(), **more).sdists] == ["a-1.tar.gz"]  # type: ignore[arg-type]
+
+
+def test_an_sdist_without_a_sha256_is_no_reason_to_refuse_a_wheel() -> None:
+    bare = {"url": "https://files.example/a-1.tar.gz"}
+    assert choose(package("a", "1", "a-1-py3-none-any.whl", sdist=bare)) == ["a-1-py3-none-any.whl"]
+    with pytest.raises(Unlockable, match=r"a-1\.tar\.gz has no sha256"):
+        choose({"name": "a", "version": "1", "sdist": bare})
+
+
+@pytest.mark.parametrize("name", ["v4.9.3.tar.gz", "other-4.9.3.tar.gz", "antlr4-4.9.3.tar.bz2"])
+def test_a_package_without_wheel_and_sdist_is_refused_by_name(name: str) -> None:
     with pytest.raises(Unlockable) as caught:
-        choose({"name": "antlr4", "version": "4.9.3", "sdist": file("antlr4-4.9.3.tar.gz")})
+        choose({"name": "antlr4", "version": "4.9.3", "sdist": file(name)})
     assert "antlr4 4.9.3 has no wheel for linux-64 with Python 3.11 and glibc 2.28" in caught.value.message
+    assert "no sdist (NAME-VERSION.tar.gz)" in caught.value.message
     assert caught.value.hint == "pin a version that has one, or build a wheel and name it as a local file"
 
 
@@ -182,7 +211,7 @@ def test_a_local_wheel_with_other_bytes_than_the_lock_file_says_is_a_mismatch(tm
 
 
 def test_a_local_wheel_that_is_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="cannot read the wheel of a 1"):
+    with pytest.raises(InvalidInput, match="cannot read the file of a 1"):
         choose({"name": "a", "version": "1", "archive": {"path": "a-1-py3-none-any.whl"}}, at=target(tmp_path))
 
 
@@ -256,7 +285,7 @@ def test_what_is_written_is_read_back_whatever_the_order(
     lock = pylock.render({X86: shuffled(on_x86), ARM: shuffled(on_arm)})
     assert lock == pylock.render({ARM: shuffled(on_arm), X86: shuffled(on_x86)})
     for platform, versions in ((X86, on_x86), (ARM, on_arm)):
-        assert python.versions(lock, platform) == versions
+        assert python.versions({"requirements.lock": lock}, platform) == versions
         found = {package.name: package.hashes for package in pylock.parse(lock) if package.holds_on(platform)}
         assert found == {name: frozenset({wheel(name, version).digest.hex}) for name, version in versions.items()}
 
@@ -485,7 +514,8 @@ def test_exclude_newer_cannot_move_what_is_resolved_already(project: Make) -> No
 
 def refuse(project: Project, upgrade: Upgrade, previous: bytes | None) -> InvalidInput:
     with pytest.raises(InvalidInput) as caught:
-        python.resolve(project, previous=previous, upgrade=upgrade, console=Console())
+        natives = {"requirements.lock": previous} if previous is not None else {}
+        python.resolve(project, previous=natives, upgrade=upgrade, console=Console())
     return caught.value
 
 
@@ -742,7 +772,7 @@ def test_uv_that_is_not_there_is_a_missing_program(project: Make, monkeypatch: p
     with pytest.raises(ReproboxError, match="uv is not installed"):
         python.resolve(
             project("requirements.in", **{"requirements.in": "six"}),
-            previous=None,
+            previous={},
             upgrade=Upgrade(),
             console=Console(),
         )

@@ -9,6 +9,7 @@ import json
 import os
 import ssl
 import threading
+import urllib.error
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,8 @@ from hypothesis import strategies as st
 from reprobox import cache, registry
 from reprobox.errors import HashMismatch, InvalidInput, ProgramMissing, RegistryFailed
 from reprobox.model import Digest, Platform
-from reprobox.registry import Credentials, Patience, Registry, Web, WebFailed, parse_reference
+from reprobox.registry import Credentials, Registry, parse_reference
+from reprobox.web import Patience, Web, WebFailed, is_loopback
 
 # --- a registry of our own --------------------------------------------------------------------
 
@@ -228,7 +230,7 @@ def test_any_text_is_a_reference_or_a_refusal(text: str) -> None:
      ("127.0.0.1.example", False), ("10.0.0.1:5000", False), ("host.example", False)],
 )  # fmt: skip
 def test_only_names_of_this_machine_are_loopback(host: str, loopback: bool) -> None:
-    assert registry.is_loopback(host) is loopback
+    assert is_loopback(host) is loopback
 
 
 # --- manifests and blobs ----------------------------------------------------------------------
@@ -431,7 +433,7 @@ def test_a_certificate_that_is_not_trusted_hints_at_the_bundle(monkeypatch: pyte
 
     class Opener:
         def open(self, *_: object, **__: object) -> None:
-            raise registry.urllib.error.URLError(error)
+            raise urllib.error.URLError(error)
 
     monkeypatch.setattr(Web, "_opener", lambda *_, **__: Opener())
     with pytest.raises(RegistryFailed, match=r"no secure connection .* self-signed certificate") as caught:

@@ -25,6 +25,18 @@ def test_the_dockerfile_is_the_golden_one(kind: str, golden: Callable[[str, str]
     golden(f"{kind}.Dockerfile", render.dockerfile(made))
 
 
+def test_the_dockerfile_with_sdists_is_the_golden_one(golden: Callable[[str, str], None]) -> None:
+    made = dataclasses.replace(
+        _recipe(), sdists=True, local_sdists=("src/lab-1.0.tar.gz",), indexes=("https://index.example/simple",),
+        find_links=("https://links.example/page.html",),
+    )  # fmt: skip
+    golden("sdists.Dockerfile", render.dockerfile(made))
+
+
+def test_the_dockerfile_with_an_own_package_is_the_golden_one(golden: Callable[[str, str], None]) -> None:
+    golden("package.Dockerfile", render.dockerfile(dataclasses.replace(_recipe(), own_package=PurePosixPath("lib"))))
+
+
 def test_the_dockerignore_is_the_golden_one(golden: Callable[[str, str], None]) -> None:
     golden("dockerignore", render.dockerignore(_recipe()))
 

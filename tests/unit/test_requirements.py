@@ -103,7 +103,7 @@ def test_options_are_kept_and_handed_to_uv(read: Read) -> None:
     )
     assert found.text == (
         "--index-url https://index.example/simple\n--extra-index-url https://more.example/simple\n"
-        "--find-links https://links.example/page.html\n--only-binary :all:\n--no-index\nsix\n"
+        "--find-links https://links.example/page.html\n--no-index\n--only-binary :all:\nsix\n"
     )
     assert (found.pre, found.prefer_binary, found.trusted_hosts) == (True, True, ["more.example"])
     assert found.indexes == ("https://index.example/simple", "https://more.example/simple")
@@ -136,7 +136,7 @@ def test_a_password_in_an_index_is_noticed_and_stays_out_of_the_indexes(read: Re
 def test_a_local_wheel_is_named_by_its_relative_path(read: Read, tmp_path: Path) -> None:
     for text in (f"./wheels/{WHEEL}", f"wheels/{WHEEL}", f"lab @ file:wheels/{WHEEL}", f"lab @ ./wheels/{WHEEL}"):
         (entry,) = read(f"{text} ; python_version > '3'", **{f"wheels/{WHEEL}": b"zip"}).entries
-        assert entry.wheel == PurePosixPath(f"wheels/{WHEEL}")
+        assert entry.file == PurePosixPath(f"wheels/{WHEEL}")
         assert entry.text == f"lab @ {(tmp_path / 'project' / 'wheels' / WHEEL).as_uri()} ; python_version > '3'"
 
 
@@ -235,7 +235,7 @@ def test_a_comment_ends_a_continuation() -> None:
 # --- what is refused --------------------------------------------------------------------------
 
 TREE = {"pkg/pyproject.toml": "[project]\nname='p'"}
-SHARED: dict[str, str | bytes] = {**TREE, "lab-1.0.tar.gz": b"x", "odd.whl": b"x", "folder/x": ""}
+SHARED: dict[str, str | bytes] = {**TREE, "lab-1.0.tar.xz": b"x", "lab.tar.gz": b"x", "odd.whl": b"x", "folder/x": ""}
 
 REFUSED: list[tuple[str, type[ReproboxError], str, str]] = [
     ("-r gone.txt", InvalidInput, "there is no file gone.txt", "start at the file they are in"),
@@ -257,11 +257,26 @@ REFUSED: list[tuple[str, type[ReproboxError], str, str]] = [
     ("--no-binary six", Unlockable, "--no-binary six asks to build from source", "build a wheel"),
     ("-e git+https://h.example/a.git@main#egg=a", Unlockable, "names a branch or tag", "released version"),
     ("a @ git+https://h.example/a.git@v1 ; python_version>'3'", Unlockable, "names a branch or tag", "one commit"),
-    (f"a @ git+https://h.example/a.git@{COMMIT}", Unlockable, "must be built from source", "pip wheel"),
-    (f"git+ssh://git@h.example/a.git@{COMMIT}#egg=a", Unlockable, "must be built from source", "pip wheel"),
+    (
+        f"a @ git+https://h.example/a.git@{COMMIT}",
+        Unlockable,
+        "only a file with a sha256 is built from source",
+        "pip wheel",
+    ),
+    (
+        f"git+ssh://git@h.example/a.git@{COMMIT}#egg=a",
+        Unlockable,
+        "only a file with a sha256 is built from source",
+        "pip wheel",
+    ),
     ("a @ https://me:hush@h.example/a-1-py3-none-any.whl", Unlockable, "holds credentials", "~/.netrc"),
     ("a @ https://h.example/a-1-py3-none-any.whl?token=hush", Unlockable, "holds credentials", "~/.netrc"),
-    ("a @ https://h.example/archive/main.zip", Unlockable, "has no wheel behind its URL", "URL of a wheel"),
+    (
+        "a @ https://h.example/archive/main.zip",
+        Unlockable,
+        "has neither a wheel nor an sdist behind its URL",
+        "URL of a wheel",
+    ),
     ("a @ ftp://h.example/a-1-py3-none-any.whl", Unlockable, "cannot fetch a from ftp://", "https URL"),
     ("https://[h.example/a-1-py3-none-any.whl", InvalidInput, "not a URL: https://[h.example", "host's name"),
     ("a @ https://[h.example/a-1-py3-none-any.whl", InvalidInput, "not a URL: https://[h.example", "host's name"),
@@ -277,8 +292,9 @@ REFUSED: list[tuple[str, type[ReproboxError], str, str]] = [
     ("../other", Unlockable, "../other lies outside the project", "build a wheel of it"),
     ("/opt/lab-1.0-py3-none-any.whl", Unlockable, "lies outside the project", "by a relative path"),
     ("./gone-1.0-py3-none-any.whl", InvalidInput, "there is no ./gone-1.0-py3-none-any.whl", "folder of reprobox.yaml"),
+    ("./lab.tar.gz", InvalidInput, "not the name of an sdist: lab.tar.gz", "keep the name"),
     ("./odd.whl", InvalidInput, "not the name of a wheel: odd.whl", "keep the name"),
-    ("./lab-1.0.tar.gz", Unlockable, "./lab-1.0.tar.gz is not a wheel", "pip wheel --no-deps ./lab-1.0.tar.gz"),
+    ("./lab-1.0.tar.xz", Unlockable, "is neither a wheel nor an sdist", "pip wheel --no-deps ./lab-1.0.tar.xz"),
     ("./pkg", Unlockable, "./pkg is a source tree", "build a wheel"),
     ("-e ./pkg", Unlockable, "./pkg is a source tree", "build a wheel"),
     ("-e .", InvalidInput, ". is no Python project", "in the image anyway"),

@@ -26,6 +26,8 @@ KEPT_TOTAL = 8 * MEBIBYTE
 
 _RECOVER = f"restore {BASELINE_FILE} from version control, or remove it and run `reprobox record`"
 
+_NEVER_IGNORED = b"# Outputs are often ignored by git; these copies of them are not.\n!*\n"
+
 T = TypeVar("T")
 
 
@@ -169,6 +171,8 @@ def store(root: Path, baselines: Baselines, baseline: Baseline, files: Sequence[
             _replace_folder(folder, new if chosen else None, place / "old")
     except OSError as error:
         raise explain(error, f"cannot write the baseline folder {folder}") from error
+    if chosen:
+        write_whole(root / BASELINE_FOLDER / ".gitignore", _NEVER_IGNORED)
     write_whole(root / BASELINE_FILE, to_json(stored).encode())
     return stored
 

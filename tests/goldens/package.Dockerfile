@@ -95,26 +95,23 @@ EOF
 # The project's own package, built without a network: a layer of its own above the environment.
 FROM build AS package
 ARG SOURCE_DATE_EPOCH
+ENV HOME=/tmp/home LC_ALL=C.UTF-8 PATH=/build/bin:$PATH PYTHONHASHSEED=0 TZ=UTC
+ENV UV_CACHE_DIR=/tmp/cache UV_LINK_MODE=copy UV_NO_CONFIG=1 UV_NO_PROGRESS=1 UV_PYTHON_DOWNLOADS=never UV_NO_INSTALLER_METADATA=1
 RUN --network=none \
-    --mount=type=bind,target=/context \
+    --mount=type=bind,from=uv,source=/uv,target=/uv \
+    --mount=type=bind,from=project,source=/out/work,target=/source,rw \
+    umask 022 && /uv/bin/uv build --wheel --force-pep517 --no-build-isolation --offline --python /build/bin/python --out-dir /built /source/lib
+RUN --network=none \
     --mount=type=bind,from=uv,source=/uv,target=/uv \
     --mount=type=bind,from=env,source=/out/opt/env,target=/opt/env,rw <<EOF
 set -eu
 umask 022
-export HOME=/tmp/home LC_ALL=C.UTF-8 PATH=/build/bin:$PATH PYTHONHASHSEED=0 TZ=UTC
-export UV_CACHE_DIR=/tmp/cache UV_LINK_MODE=copy UV_NO_CONFIG=1 UV_NO_PROGRESS=1 UV_PYTHON_DOWNLOADS=never UV_NO_INSTALLER_METADATA=1
-mkdir -p /source /out
-tar --create --directory=/context --exclude=./requirements.lock --exclude=./base.tar . | tar --extract --directory=/source
-find /source -type d -exec chmod 0755 {} +
-find /source -type f -perm -100 -exec chmod 0755 {} +
-find /source -type f ! -perm -100 -exec chmod 0644 {} +
-find /source -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +
 touch /tmp/before
-/uv/bin/uv build --wheel --force-pep517 --no-build-isolation --offline --python /build/bin/python --out-dir /built /source/lib
 /uv/bin/uv pip install --python /opt/env/bin/python --no-deps --offline --no-index /built/*.whl
+mkdir -p /out
 cd /
 find ./opt/env ! -type d ! -name .lock -cnewer /tmp/before -print0 | tar --create --null --files-from=- | tar --extract --directory=/out
-/usr/bin/python3.11 -I -m compileall -q -f -s /out -p / --invalidation-mode unchecked-hash /out/opt/env || echo "not everything is Python of this version" >&2
+/usr/bin/python3.11 -I -m compileall -q -f -s /out -p / --invalidation-mode unchecked-hash /out/opt/env || echo "some files are not Python of this version" >&2
 find /out -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +
 EOF
 

@@ -72,17 +72,17 @@ EOF
 # Their wheels, built without a network from just the bytes that sdists.lock names.
 FROM build AS built
 ARG SOURCE_DATE_EPOCH
+ENV HOME=/tmp/home LC_ALL=C.UTF-8 PATH=/build/bin:$PATH PYTHONHASHSEED=0 TZ=UTC
+ENV UV_CACHE_DIR=/tmp/cache UV_LINK_MODE=copy UV_NO_CONFIG=1 UV_NO_PROGRESS=1 UV_PYTHON_DOWNLOADS=never UV_NO_INSTALLER_METADATA=1
 RUN --network=none \
     --mount=type=bind,from=uv,source=/uv,target=/uv \
     --mount=type=bind,from=sdists,source=/sdists,target=/sdists \
     --mount=type=bind,source=sdists.lock,target=/lock/sdists.lock <<EOF
 set -eu
 umask 022
-export HOME=/tmp/home LC_ALL=C.UTF-8 PATH=/build/bin:$PATH PYTHONHASHSEED=0 TZ=UTC
-export UV_CACHE_DIR=/tmp/cache UV_LINK_MODE=copy UV_NO_CONFIG=1 UV_NO_PROGRESS=1 UV_PYTHON_DOWNLOADS=never UV_NO_INSTALLER_METADATA=1
 for sdist in /sdists/*; do
     grep -q "sha256:$(sha256sum "$sdist" | cut -c 1-64)" /lock/sdists.lock || { echo "$sdist is not what sdists.lock names" >&2; exit 1; }
-    /build/bin/python -c 'import shutil, sys; shutil.unpack_archive(sys.argv[1], "/source")' "$sdist"
+    python -c 'import shutil, sys; shutil.unpack_archive(sys.argv[1], "/source")' "$sdist"
     /uv/bin/uv build --wheel --force-pep517 --no-build-isolation --offline --python /build/bin/python --out-dir /built /source/*/
     rm -rf /source
 done

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -119,11 +120,12 @@ def test_a_package_without_a_wheel_is_locked_built_and_imported(sdists: Project)
     assert "antlr4" not in (sdists.root / "requirements.lock").read_text()
     assert "setuptools==" in (sdists.root / "build-requirements.lock").read_text()
     program = (
-        "import antlr4, omegaconf, glob; print(antlr4.__file__, omegaconf.OmegaConf.create('a: ${b}').__class__.__name__);"
-        "print(glob.glob('/opt/env/**/direct_url.json', recursive=True), glob.glob('/opt/env/**/setuptools', recursive=True))"
+        "import antlr4, omegaconf, glob\n"
+        "print(antlr4.__file__, type(omegaconf.OmegaConf.create('a: ${b}')).__name__)\n"
+        "print([glob.glob(f'/opt/env/**/{name}', recursive=True) for name in ('direct_url.json', 'setuptools')])\n"
     )
     said = sdists("run", "--", "python", "-c", program).out.splitlines()
-    assert said == ["/opt/env/lib/python3.11/site-packages/antlr4/__init__.py DictConfig", "[] []"]
+    assert said == ["/opt/env/lib/python3.11/site-packages/antlr4/__init__.py DictConfig", "[[], []]"]
 
 
 def test_a_second_lock_changes_nothing(sdists: Project) -> None:
@@ -176,13 +178,15 @@ def test_the_projects_own_package_is_installed_with_its_script(kind: str, reques
     place = "/opt/env/lib/python3.11/site-packages/mypkg"
     assert here("run", "--", "mytool").out == f"tool 1.17.0 {place}/__init__.py\n"
     program = (
-        "import marshal, mypkg, pathlib; data = pathlib.Path(mypkg.__cached__).read_bytes();"
-        "print(mypkg.__file__, data[4], marshal.loads(data[16:]).co_filename, int(pathlib.Path(mypkg.__file__).stat().st_mtime))"
+        "import marshal, mypkg, pathlib; data = pathlib.Path(mypkg.__cached__).read_bytes()\n"
+        "time = int(pathlib.Path(mypkg.__file__).stat().st_mtime)\n"
+        "print(mypkg.__file__, data[4], marshal.loads(data[16:]).co_filename, time)"
     )
     said = here("run", "--", "python", "-c", program).out.split()
     assert said == [f"{place}/__init__.py", "1", f"{place}/__init__.py", "1577836800"]
-    found = here("run", "--", "sh", "-c", "ls /opt/env/lib/python3.11/site-packages/mypkg-1.0.dist-info /source /built")
-    assert "direct_url.json" not in found.out
+    installed = here("run", "--", "ls", "/opt/env/lib/python3.11/site-packages/mypkg-1.0.dist-info").out.split()
+    assert set(installed) - {"top_level.txt"} == {"METADATA", "RECORD", "WHEEL", "entry_points.txt"}
+    assert not {"source", "built", "build", "out", "uv"} & set(here("run", "--", "ls", "/").out.split())
 
 
 def test_the_stage_that_builds_has_no_network(setuptools: Project) -> None:
@@ -195,8 +199,8 @@ def test_an_edited_source_leaves_the_environment_as_it_is(hatchling: Project, tm
     before = layers(here)
     here.change("src/mypkg/__init__.py", "'tool'", "'edited'")
     after = layers(here)
-    assert (before[:-2], len(before)) == (after[:-2], len(after))
-    assert before[-2] != after[-2]
+    assert before[:2] == after[:2]  # the base and the environment
+    assert before[2] != after[2]
     assert here("run", "--", "mytool").out.startswith("edited 1.17.0")
 
 
@@ -212,7 +216,7 @@ def test_a_changed_build_requirement_is_noticed(hatchling: Project, tmp_path: Pa
 
 def test_a_uv_lock_whose_project_is_a_package_installs_it(hatchling: Project, tmp_path: Path) -> None:
     here = copy(hatchling, tmp_path / "uv")
-    subprocess.run(["python", "-m", "uv", "lock", "--quiet"], cwd=here.root, check=True)
+    subprocess.run([sys.executable, "-m", "uv", "lock", "--quiet"], cwd=here.root, check=True)
     here.change("reprobox.yaml", "environment: pyproject.toml", "environment: uv.lock")
     here("lock")
     assert here("run", "--", "mytool").out.startswith("tool 1.17.0 /opt/env/")

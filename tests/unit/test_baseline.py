@@ -1,6 +1,7 @@
 """Baselines <-> reprobox.baseline.json and reprobox.baseline/: read strictly, written whole, damage noticed."""
 
 import json
+import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -321,6 +322,21 @@ def test_a_recorded_baseline_is_read_back_with_its_small_outputs(tmp_path):
     assert (tmp_path / "reprobox.baseline/x86_64-x86-64-v3/out/m.json").read_bytes() == b"{}"
     assert kept(tmp_path, one).files == {PurePosixPath("out/m.json"): b"{}"}
     assert kept(tmp_path, one).damaged == ()
+
+
+def test_git_keeps_what_was_kept_although_it_ignores_outputs(tmp_path):
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    (tmp_path / ".gitignore").write_text("out/\n*.npz\nrun/\n")
+    put(tmp_path, tmp_path / "run", {"out/model.npz": b"1"})
+    asked = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=all"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "?? reprobox.baseline/x86_64-x86-64-v3/out/model.npz\n" in asked.stdout
+    assert "run/" not in asked.stdout
 
 
 def test_kept_outputs_stay_under_their_total_smallest_first(tmp_path, monkeypatch):

@@ -9,9 +9,10 @@ import os
 import random
 import subprocess
 import sys
+import tarfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -45,6 +46,22 @@ def make_wheel(name: str, version: str, *requires: str, tag: str = "py3-none-any
         for path, text in files.items():
             archive.writestr(zipfile.ZipInfo(path, (2020, 1, 1, 0, 0, 0)), text)
     return f"{module}-{version}-{tag}.whl", stream.getvalue()
+
+
+def make_sdist(name: str, version: str, build: str) -> tuple[str, bytes]:
+    """An sdist whose metadata need no build, with the [build-system] ``build``; its file name and bytes."""
+    folder = f"{name.replace('-', '_')}-{version}"
+    files = {
+        f"{folder}/PKG-INFO": f"Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n",
+        f"{folder}/pyproject.toml": f'[project]\nname = "{name}"\nversion = "{version}"\n[build-system]\n{build}\n',
+    }
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for path, text in files.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return f"{folder}.tar.gz", stream.getvalue()
 
 
 class Index:
@@ -90,6 +107,11 @@ class Index:
 
     def add(self, name: str, version: str, *requires: str, tag: str = "py3-none-any") -> str:
         file, data = make_wheel(name, version, *requires, tag=tag)
+        self.files[file] = data
+        return file
+
+    def add_sdist(self, name: str, version: str, build: str = "requires = ['setuptools']") -> str:
+        file, data = make_sdist(name, version, build)
         self.files[file] = data
         return file
 
@@ -187,9 +209,12 @@ def project(tmp_path: Path) -> Make:
 
 
 def resolve(
-    project: Project, previous: bytes | None = None, upgrade: Upgrade | None = None, console: Console | None = None
+    project: Project,
+    previous: bytes | Mapping[str, bytes] | None = None,
+    upgrade: Upgrade | None = None,
+    console: Console | None = None,
 ) -> PythonEnvironment:
-    natives = {"requirements.lock": previous} if previous is not None else {}
+    natives = {"requirements.lock": previous} if isinstance(previous, bytes) else previous or {}
     return python.resolve(project, previous=natives, upgrade=upgrade or Upgrade(), console=console or Console())
 
 
@@ -421,6 +446,105 @@ def test_another_source_tree_of_the_project_is_refused(index: Index, project: Ma
     asked = project("pyproject.toml", **{"pyproject.toml": PYPROJECT + sources, "lib/pyproject.toml": library})
     with pytest.raises(Unlockable, match=r"lab is a source tree \(lib\)"):
         resolve(asked)
+
+
+# --- what is built from source ----------------------------------------------------------------
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def build_lock(found: PythonEnvironment) -> dict[str, str]:
+    return python.versions({"requirements.lock": found.natives["build-requirements.lock"]})
+
+
+def test_a_package_without_a_wheel_is_locked_with_what_its_build_takes(
+    index: Index, project: Make, own_cache: Path
+) -> None:
+    file = index.add_sdist("raw", "1.0")
+    asked = project("requirements.in", platforms=(X86, ARM), **{"requirements.in": "raw\nlab"})
+    found = resolve(asked)
+    assert versions(found.natives["requirements.lock"]) == {"base": "1.1", "lab": "1.1"}
+    digest = Digest.of(index.files[file]).hex
+    assert f"# {file}\nraw==1.0 \\\n    --hash=sha256:{digest}\n" in found.natives["sdists.lock"].decode()
+    assert build_lock(found) == {"setuptools": "1.0", "wheel": "1.0"}
+    assert found.versions == {"base": "1.1", "lab": "1.1", "raw": "1.0"}
+    assert found.own_package is None
+    assert resolve(asked, found.natives).natives == found.natives
+
+
+def test_what_a_build_takes_moves_only_when_it_is_asked_to(index: Index, project: Make, own_cache: Path) -> None:
+    index.add_sdist("raw", "1.0")
+    asked = project("requirements.in", **{"requirements.in": "raw"})
+    first = resolve(asked)
+    index.add("setuptools", "2.0")
+    index.add("wheel", "2.0")
+    index.add_sdist("raw", "2.0")
+    assert resolve(asked, first.natives).natives == first.natives
+    moved = resolve(asked, first.natives, Upgrade(packages=frozenset({"setuptools"})))
+    assert build_lock(moved) == {"setuptools": "2.0", "wheel": "1.0"}
+    assert moved.natives["sdists.lock"] == first.natives["sdists.lock"]
+    everything = resolve(asked, first.natives, Upgrade(all=True))
+    assert (everything.versions, build_lock(everything)) == ({"raw": "2.0"}, {"setuptools": "2.0", "wheel": "2.0"})
+
+
+def test_builds_that_contradict_each_other_are_named(index: Index, project: Make, own_cache: Path) -> None:
+    index.add("setuptools", "2.0")
+    index.add_sdist("old", "1.0", "requires = ['setuptools<2']")
+    index.add_sdist("young", "1.0", "requires = ['setuptools>=2']")
+    with pytest.raises(ResolutionFailed) as caught:
+        resolve(project("requirements.in", **{"requirements.in": "old\nyoung"}))
+    assert "old 1.0 (setuptools, setuptools<2, wheel) and young 1.0 (setuptools, setuptools>=2" in caught.value.message
+    assert "built in one environment" in (caught.value.hint or "")
+    assert "/tmp" not in caught.value.message
+
+
+def test_a_build_requirement_that_would_be_built_itself_is_refused(
+    index: Index, project: Make, own_cache: Path
+) -> None:
+    index.add_sdist("tool", "1.0")
+    index.add_sdist("raw", "1.0", "requires = ['tool']\nbuild-backend = 'tool'")
+    with pytest.raises(Unlockable, match=r"what building raw 1\.0 \(tool\) needs") as caught:
+        resolve(project("requirements.in", **{"requirements.in": "raw"}))
+    assert "must have wheels" in (caught.value.hint or "")
+
+
+def test_an_sdist_of_a_private_index_is_fetched_with_its_password(
+    index: Index, serve: Callable[..., Index], project: Make, own_cache: Path
+) -> None:
+    private = serve(PASSWORD)
+    private.add_sdist("secret-sauce", "1.0")
+    text = f"--extra-index-url http://me:{PASSWORD}@{private.host}/simple\nsecret-sauce"
+    found = resolve(project("requirements.in", **{"requirements.in": text}))
+    assert found.versions == {"secret-sauce": "1.0"}
+    assert PASSWORD.encode() not in b"".join(found.natives.values())
+
+
+@pytest.mark.parametrize("line", ["raw @ http://{host}/files/raw-1.0.tar.gz", "./src/raw-1.0.tar.gz", "-f src\nraw"])
+def test_an_sdist_behind_a_url_or_in_the_project_is_locked(
+    index: Index, project: Make, own_cache: Path, line: str
+) -> None:
+    file = index.add_sdist("raw", "1.0")
+    text = line.format(host=index.host)
+    asked = project("requirements.in", **{"requirements.in": text, f"src/{file}": index.files[file]})
+    if not text.startswith("raw @"):
+        del index.files[file]
+    found = resolve(asked)
+    assert found.versions == {"raw": "1.0"}
+    local = ("src/raw-1.0.tar.gz",) if not text.startswith("raw @") else ()
+    assert python.local_files(found.natives, "sdists.lock") == local
+    assert resolve(asked, found.natives).natives == found.natives
+
+
+def test_a_project_that_is_no_package_is_not_built(index: Index, project: Make) -> None:
+    text = PYPROJECT[: PYPROJECT.index("[build-system]")]
+    found = resolve(project("pyproject.toml", **{"pyproject.toml": text}))
+    assert (found.own_package, list(found.natives)) == (None, ["requirements.lock"])
+    found = resolve(project("sub/pyproject.toml", **{"sub/pyproject.toml": PYPROJECT}))
+    assert (found.own_package, build_lock(found)) == (PurePosixPath("sub"), {"hatchling": "1.0"})
 
 
 # --- indexes and secrets ----------------------------------------------------------------------

@@ -149,7 +149,7 @@ def run(session: Session, command: tuple[str, ...]) -> int:
         session.root, command, engine=workflow.engine(), console=session.console, listen=listen
     )  # fmt: skip
     if completed.reason:
-        raise ReproboxError(f"the command was {completed.reason}")
+        click.echo(f"reprobox: the command was {completed.reason}", err=True)
     return completed.exit_code
 
 

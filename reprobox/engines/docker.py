@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 import threading
 import time
@@ -28,6 +29,8 @@ LABEL = "io.github.reprobox.run"
 
 _SHARED_MEMORY = "1g"
 _PROCESSES = 4096
+_NOT_STARTED = re.compile(r"exec:? .*(executable file not found|no such file or directory|permission denied)")
+"""How runc says that it could not execute the command (runc, libcontainer/init_linux.go and os/exec)."""
 _FOREVER = 10**8
 """Seconds."""
 _INSTALL = "install Docker 23 or newer with its buildx plugin, or start its daemon"
@@ -153,6 +156,8 @@ def _sealed(client: DockerClient, job: Job) -> dict[str, Any]:
 
 def _follow(client: DockerClient, name: str, job: Job, listen: Listener) -> Completed:
     """Start the container, hand on what it says, and stop it when its time is over."""
+    from docker.errors import APIError  # noqa: PLC0415 (slow to import)
+
     stream = client.api.attach(name, stdout=True, stderr=True, stream=True, demux=True)
     late = threading.Event()
 
@@ -162,7 +167,13 @@ def _follow(client: DockerClient, name: str, job: Job, listen: Listener) -> Comp
             client.api.kill(name)
 
     started = time.monotonic()
-    client.api.start(name)
+    try:
+        client.api.start(name)
+    except APIError as error:
+        if not _NOT_STARTED.search(str(error.explanation)):
+            raise
+        why = f"not started: the image has no program {job.command[0]}, or it cannot be executed"
+        return Completed(exit_code=127, seconds=0.0, reason=why)
     timer = threading.Timer(job.timeout, stop) if job.timeout else None
     if timer:
         timer.daemon = True

@@ -115,6 +115,15 @@ def test_a_failing_command_is_run_failed(project: NewProject) -> None:
     assert "last words:\n  no more data" in found.err
 
 
+def test_a_command_that_the_image_lacks_is_run_failed(project: NewProject) -> None:
+    here = project()
+    here.change("reprobox.yaml", '[python, train.py, "0"]', "[no-such-program]")
+    found = here("verify", "--json", code=2).json
+    assert _statuses(found) == {"(run)": "RUN_FAILED"}
+    assert "the image has no program no-such-program" in found["findings"][0]["detail"]
+    assert "no program nothing-here" in here("run", "--", "nothing-here", code=127).err
+
+
 def test_a_command_that_hangs_is_stopped_at_its_time_out(project: NewProject) -> None:
     here = project()
     here.change("reprobox.yaml", "timeout: 60", "timeout: 2")

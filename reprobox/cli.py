@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,8 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """The program: runs a verb, prints what went wrong in one place, and ends with the verb's exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     sys.exit(_main())
 
 
@@ -238,6 +241,11 @@ def _main() -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except Exception:  # a fault of ours: 1 would say that something differs
+        traceback.print_exc()
+        return 2
+
+
+def _end(number: int, _: object) -> None:
+    """A signal that ends us lets every ``finally`` run first."""
+    sys.exit(128 + number)

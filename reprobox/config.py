@@ -44,7 +44,7 @@ OWN_FILES = frozenset(
         "sdists.lock",
         "conda-lock.yml",
         "reprobox.baseline.json",
-        "base.tar",
+        "reprobox.base.tar",
     }
 )
 """Files at the project's root that reprobox writes or reads for itself; they are no part of the project's tree."""

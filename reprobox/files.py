@@ -71,7 +71,11 @@ def exclusive(root: Path) -> Iterator[Path]:
     The lock is the kernel's (flock), so a killed process leaves none behind. Raises Busy.
     """
     folder = state_folder(root)
-    with (folder / "busy").open("a+") as handle:
+    try:
+        busy = (folder / "busy").open("a+")
+    except OSError as error:
+        raise explain(error, f"cannot work in {folder}") from error
+    with busy as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

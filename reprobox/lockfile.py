@@ -36,7 +36,7 @@ VERSION = 1
 
 _HEADER = "# Written by `reprobox lock`; do not edit.\n"
 _CHECKSUM = "checksum: "
-_AGAIN = "run `reprobox lock` to make it anew"
+_AGAIN = "restore it from version control, or remove it and run `reprobox lock`"
 
 
 # --- writing ----------------------------------------------------------------------------------
@@ -152,9 +152,7 @@ def loads(data: bytes) -> Lock:
     if not found or not last.endswith(b"\n"):
         raise InvalidLock(f"{LOCK_FILE} is cut short: its last line, the checksum, is missing", hint=_AGAIN)
     if last.decode("ascii", "replace").strip() != str(Digest.of(body + b"\n")):
-        raise InvalidLock(
-            f"{LOCK_FILE} was changed by hand or by a merge: its checksum does not fit", hint=f"restore it, or {_AGAIN}"
-        )
+        raise InvalidLock(f"{LOCK_FILE} was changed by hand or by a merge: its checksum does not fit", hint=_AGAIN)
     try:
         return _lock(plain)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

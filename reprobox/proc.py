@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -138,4 +139,5 @@ def guardian(argv: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         process.stdin.close()
-        process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it goes on without us
+            process.wait(timeout=60)

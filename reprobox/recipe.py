@@ -9,7 +9,7 @@ from reprobox.model import HOME_FOLDER, Lock, LockedBootstrap, LockedImage, Plat
 VERSION = 1
 """Rises with every change that gives another image for the same lock and files."""
 
-BASE_TAR = "base.tar"
+BASE_TAR = "reprobox.base.tar"
 REQUIREMENTS_LOCK = "requirements.lock"
 SDISTS_LOCK = "sdists.lock"
 BUILD_REQUIREMENTS_LOCK = "build-requirements.lock"

@@ -16,7 +16,7 @@ from reprobox.compare import rules, verdict
 from reprobox.console import Console
 from reprobox.engines import Engine, Listener, Secrets, Supplies
 from reprobox.engines.staging import link_or_copy
-from reprobox.errors import InvalidInput, InvalidLock, ReproboxError, StaleLock
+from reprobox.errors import InvalidInput, StaleLock
 from reprobox.lockfile import LOCK_FILE, Misfit
 from reprobox.model import (
     Completed,
@@ -67,7 +67,8 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
 
     project = config.load(root)
     with files.exclusive(root):
-        old = _old_lock(root, console)
+        old = lockfile.read(root) if (root / LOCK_FILE).exists() else None
+        data = _smoke_inputs(project)
         inputs = python.read_inputs(project)
         if old and upgrade.nothing and not lockfile.misfits(old, project, inputs=inputs):
             return Locked(lock=old, written=())
@@ -79,7 +80,7 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
         new = Lock(
             wants=project.wants,
             inputs=environment.inputs,
-            data=_smoke_inputs(project),
+            data=data,
             base=locked_base,
             interpreter=interpreter,
             uv=environment.uv,
@@ -118,16 +119,6 @@ def _misfits(project: Project, lock: Lock) -> tuple[Misfit, ...]:
     return lockfile.misfits(lock, project, inputs=python.read_inputs(project))
 
 
-def _old_lock(root: Path, console: Console) -> Lock | None:
-    if not (root / LOCK_FILE).exists():
-        return None
-    try:
-        return lockfile.read(root)
-    except InvalidLock as error:
-        console.warn(f"{error.message}; making it anew, from nothing")
-        return None
-
-
 def _previous(root: Path, old: Lock | None) -> dict[str, bytes]:
     """The lock files in the ecosystem's own formats, as they are now."""
     names = [file.name for file in old.natives] if old else []
@@ -136,7 +127,8 @@ def _previous(root: Path, old: Lock | None) -> dict[str, bytes]:
 
 def _smoke_inputs(project: Project) -> tuple[LockedFile, ...]:
     paths = project.smoke.inputs if project.smoke else ()
-    return tuple(LockedFile(name=str(path), digest=Digest.of_file(project.root / path)) for path in sorted(paths))
+    found = tree.digests(project.root, paths)
+    return tuple(LockedFile(name=str(path), digest=digest) for path, digest in sorted(found.items()))
 
 
 def _holds(path: Path, data: bytes) -> bool:
@@ -239,17 +231,21 @@ def _build(root: Path, state: Path, engine: Engine, console: Console) -> Built:
     staging = state / "build"
     try:
         supplies = Supplies(
-            staging=staging, secrets=build_secrets(), wheels=_wheels_at_hand(prepared, state / "wheels")
-        )
+            staging=staging, secrets=build_secrets(), wheels=_wheels_at_hand(prepared, state / "wheels"),
+            check=lambda: _require_unchanged(prepared),
+        )  # fmt: skip
         image = engine.build(context, reference=prepared.reference, supplies=supplies, console=console)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         shutil.rmtree(state / "wheels", ignore_errors=True)
-    if tree.read(prepared.project).digest != prepared.tree.digest:
-        raise ReproboxError("the project's files changed while the image was built", hint="build again")
     facts = {"context": str(prepared.context.digest), "image": image_facts(image)}
     files.write_whole(note, json.dumps(facts, indent=2, sort_keys=True).encode())
     return Built(prepared=prepared, image=image, fresh=True)
+
+
+def _require_unchanged(prepared: Prepared) -> None:
+    if tree.read(prepared.project).digest != prepared.tree.digest:
+        raise InvalidInput("the project's files changed while the build was being prepared", hint="build again")
 
 
 def image_facts(image: Image) -> dict[str, str]:
@@ -262,8 +258,9 @@ def _known_image(note: Path, context: Digest) -> Image | None:
         facts = json.loads(note.read_bytes())
         if facts["context"] != str(context):
             return None
-        return Image(**{**facts["image"], "digest": Digest.parse(facts["image"]["digest"])})
-    except (OSError, ValueError, KeyError, TypeError):
+        image = {name: str(facts["image"][name]) for name in ("engine", "reference", "handle")}
+        return Image(**image, digest=Digest.parse(facts["image"]["digest"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # no note, or none that can be read: the image is built, and a new note written
 
 

@@ -21,9 +21,13 @@ class Secrets:
 
 @dataclass(frozen=True, kw_only=True)
 class Supplies:
-    """What a build is handed beside its context: secrets, a folder of wheels at hand, a folder to work in."""
+    """What a build is handed beside its context: secrets, a folder of wheels at hand, a folder to work in.
+
+    ``check`` is called when the context is laid out, and raises where that is no longer what was asked for.
+    """
 
     staging: Path
+    check: Callable[[], None] = lambda: None
     secrets: Secrets = Secrets()
     wheels: Path | None = None
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shlex
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +20,8 @@ from reprobox.console import Console
 from reprobox.engines import Listener, Secrets, Supplies
 from reprobox.engines.staging import OUTPUT_LIMIT, lay_out, take_out
 from reprobox.errors import BuildFailed, EngineUnavailable, InvalidInput, OutputRefused, ProgramFailed
-from reprobox.files import write_whole
 from reprobox.model import HOME_FOLDER, USER_ID, WORK_FOLDER, Completed, Context, Digest, Image, Job, OutputFile
+from reprobox.resolvers.indexes import redact
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 HOST_NAME = "reprobox"
 LABEL = "io.github.reprobox.run"
 
+_BUILD_ENV = "REPROBOX_BUILD_ENV"
+_EXCERPT = re.compile(r"\s*\d+ \| |Dockerfile:\d+$|-+$")
 _SHARED_MEMORY = "1g"
 _PROCESSES = 4096
 _NOT_STARTED = re.compile(r"exec:? .*(executable file not found|no such file or directory|permission denied)")
@@ -71,6 +75,7 @@ class Docker:
     def build(self, context: Context, *, reference: str, supplies: Supplies, console: Console) -> Image:
         self.probe()
         lay_out(context, supplies.staging)
+        supplies.check()
         metadata = supplies.staging / "metadata.json"
         command = [
             "docker", "buildx", "build", "--progress=plain", "--provenance=false", "--sbom=false",
@@ -81,15 +86,21 @@ class Docker:
             # uncompressed: the config digest is the same, and neither side has to compress and unpack
             f"--output=type=docker,name={reference},compression=uncompressed",
             *(f"--label={name}={value}" for name, value in sorted(context.labels.items())),
-            *_secret_options(supplies.secrets, supplies.staging),
+            *_secret_options(supplies.secrets),
             *([f"--build-context=wheels={supplies.wheels}"] if supplies.wheels else []),
             str(supplies.staging / "context"),
         ]  # fmt: skip
+        said: deque[str] = deque(maxlen=500)
         with console.step("Building the image with Docker") as step:
+
+            def hear(line: str) -> None:
+                said.append(line)
+                step.say(redact(line))
+
             try:
-                proc.run(command, on_line=step.say, hint=_INSTALL)
+                proc.run(command, env=_environment(supplies.secrets, context.epoch), on_line=hear, hint=_INSTALL)
             except ProgramFailed as error:
-                raise BuildFailed(*_explain_build(error, supplies.secrets)) from error
+                raise BuildFailed(f"Docker could not build the image:\n{_reason(said)}") from error
         facts = json.loads(metadata.read_text(encoding="utf-8"))
         with _translated():
             handle = str(self._client().images.get(reference).id)
@@ -137,6 +148,7 @@ def _sealed(client: DockerClient, job: Job) -> dict[str, Any]:
         "host_config": client.api.create_host_config(
             network_mode="none",
             read_only=True,
+            init=True,  # as process 1 the command would be deaf to signals that it sends itself
             tmpfs={
                 "/tmp": f"{temporary},mode=1777",  # noqa: S108 (inside the container)
                 "/var/tmp": f"{temporary},mode=1777",  # noqa: S108
@@ -186,6 +198,7 @@ def _follow(client: DockerClient, name: str, job: Job, listen: Listener) -> Comp
                 listen("stderr", stderr)
         code = int(client.api.wait(name)["StatusCode"])
     finally:
+        stream.close()
         if timer:
             timer.cancel()
     seconds = time.monotonic() - started
@@ -213,24 +226,28 @@ def _fetch(client: DockerClient, name: str, path: PurePosixPath, into: Path, roo
         chunks, _ = client.api.get_archive(name, str(WORK_FOLDER / path))
     except NotFound:
         return []
-    return take_out(path, chunks, into, limit=room)
+    with contextlib.closing(chunks):  # an open answer would keep the container from being removed
+        return take_out(path, chunks, into, limit=room)
 
 
-def _secret_options(secrets: Secrets, staging: Path) -> Iterator[str]:
+def _secret_options(secrets: Secrets) -> Iterator[str]:
     if secrets.ca:
-        yield f"--secret=id=ca,src={secrets.ca}"
+        source = str(secrets.ca).replace('"', '""')
+        yield f'--secret=id=ca,"src={source}"'
     if secrets.env:
-        place = staging / "secret.env"
-        lines = [f"{name}={shlex.quote(value)}\n" for name, value in sorted(secrets.env.items())]
-        write_whole(place, "".join(lines).encode(), mode=0o600)
-        yield f"--secret=id=env,src={place}"
+        yield f"--secret=id=env,env={_BUILD_ENV}"
 
 
-def _explain_build(error: ProgramFailed, secrets: Secrets) -> tuple[str]:
-    text = error.tail
-    for value in secrets.env.values():
-        text = text.replace(value, "***")
-    return (f"Docker could not build the image:\n{text}",)
+def _environment(secrets: Secrets, epoch: int) -> dict[str, str]:
+    """buildx's own environment; what is secret is handed on in a variable, so that no file of it can be left behind."""
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in sorted(secrets.env.items())]
+    return {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), _BUILD_ENV: "".join(lines)}
+
+
+def _reason(lines: Iterable[str]) -> str:
+    """The end of what BuildKit said, without its excerpts of the Dockerfile and without credentials."""
+    told = [line for line in lines if line.strip() and not _EXCERPT.match(line)]
+    return redact("\n".join(told[-proc.TAIL_LINES :]))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
+from reprobox import cache
 from reprobox.errors import OutputRefused
 from reprobox.files import explain
 from reprobox.model import MEBIBYTE, Context, Digest, OutputFile
@@ -23,19 +24,23 @@ _CHUNK = MEBIBYTE
 
 
 def lay_out(context: Context, folder: Path) -> None:
-    """Write ``folder/Dockerfile`` and ``folder/context``, anew; files are linked where the file system can."""
+    """Write ``folder/Dockerfile`` and ``folder/context``, anew; files of the cache are linked, others copied."""
     shutil.rmtree(folder, ignore_errors=True)
     root = folder / "context"
     try:
         root.mkdir(parents=True)
         (folder / "Dockerfile").write_text(context.dockerfile, encoding="utf-8")
+        (folder / "Dockerfile.dockerignore").write_text("", encoding="utf-8")  # not the project's own .dockerignore
         for path, content in context.files.items():
             place = root / path
             place.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, bytes):
                 place.write_bytes(content)
-            else:
+            elif content.is_relative_to(cache.folder()):
                 link_or_copy(content, place)
+            else:  # a copy: what the user edits from now on is not what is built
+                shutil.copyfile(content, place, follow_symlinks=False)
+                shutil.copymode(content, place, follow_symlinks=False)
         for path, target in context.links.items():
             place = root / path
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +85,7 @@ def take_out(
     taken: list[OutputFile] = []
     total = 0
     try:
-        with tarfile.open(fileobj=cast(IO[bytes], _Stream(archive)), mode="r|") as tar:
+        with tarfile.open(fileobj=cast(IO[bytes], _Stream(archive)), mode="r|", bufsize=_CHUNK) as tar:
             for member in tar:
                 inner = PurePosixPath(member.name)
                 if inner.is_absolute() or ".." in inner.parts or inner.parts[:1] != (declared.name,):

@@ -62,9 +62,9 @@ RUN --mount=type=bind,target=/context <<EOF
 set -eu
 umask 022
 mkdir -p /out/work
-tar --create --directory=/context --exclude=./requirements.lock . | tar --extract --directory=/out/work
-find /out -type d -exec chmod 0755 {} +
-find /out -type f -perm -100 -exec chmod 0755 {} +
+tar --create --hard-dereference --directory=/context --exclude=./requirements.lock . | tar --extract --directory=/out/work
+find /out -type d -exec chmod 00755 {} +
+find /out -type f -perm -100 -exec chmod 00755 {} +
 find /out -type f ! -perm -100 -exec chmod 0644 {} +
 chown -R --no-dereference 1000:1000 /out/work
 find /out -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +

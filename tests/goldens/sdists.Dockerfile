@@ -8,7 +8,7 @@ ARG SOURCE_DATE_EPOCH=1577836800
 
 # debian bookworm, assembled from 2 hashed packages (reprobox.lock names them).
 FROM scratch AS base
-ADD base.tar /
+ADD reprobox.base.tar /
 
 # Wheels that are at hand already, where the builder hands some in (--build-context wheels=FOLDER).
 FROM scratch AS wheels
@@ -16,8 +16,8 @@ FROM scratch AS wheels
 # uv 0.13.9, by hash; this stage stays behind.
 FROM base AS uv
 USER 0:0
-RUN --mount=type=bind,source=base.tar,target=/base.tar \
-    echo "3c47ef972d531d524daa15fa33dd885dd23de6221bbd10a29eb42ecfcf2ef422  /base.tar" | sha256sum --check --strict --status
+RUN --mount=type=bind,source=reprobox.base.tar,target=/reprobox.base.tar \
+    echo "3c47ef972d531d524daa15fa33dd885dd23de6221bbd10a29eb42ecfcf2ef422  /reprobox.base.tar" | sha256sum --check --strict --status
 RUN --mount=type=secret,id=ca --mount=type=secret,id=env <<EOF
 set -eu
 if [ -e /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi
@@ -129,9 +129,9 @@ RUN --mount=type=bind,target=/context <<EOF
 set -eu
 umask 022
 mkdir -p /out/work
-tar --create --directory=/context --exclude=./requirements.lock --exclude=./base.tar . | tar --extract --directory=/out/work
-find /out -type d -exec chmod 0755 {} +
-find /out -type f -perm -100 -exec chmod 0755 {} +
+tar --create --hard-dereference --directory=/context --exclude=./requirements.lock --exclude=./reprobox.base.tar . | tar --extract --directory=/out/work
+find /out -type d -exec chmod 00755 {} +
+find /out -type f -perm -100 -exec chmod 00755 {} +
 find /out -type f ! -perm -100 -exec chmod 0644 {} +
 chown -R --no-dereference 1000:1000 /out/work
 find /out -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +

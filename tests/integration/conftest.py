@@ -25,7 +25,7 @@ out.mkdir()
 (out / "metrics.json").write_text(json.dumps({"accuracy": 0.5 + seed / 10, "seconds": __import__("time").time()}))
 """
 CONFIG = """\
-name: small
+name: reprobox-test-small
 environment: requirements.in
 python: "3.11"
 base: {bootstrap: debian, suite: bookworm}
@@ -97,7 +97,7 @@ def locked_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     project("lock")
     project.git("add", "--all")
     yield root
-    listed = ["docker", "images", "--quiet", "--filter", "reference=small"]
+    listed = ["docker", "images", "--quiet", "--filter", "reference=reprobox-test-small"]
     with contextlib.suppress(OSError):
         images = subprocess.run(listed, capture_output=True, text=True, check=False).stdout.split()
         if images:

@@ -77,7 +77,7 @@ def test_a_base_is_locked_by_digest_and_built_on(on_image: Project, registry: Se
     manifest = _locked(on_image).manifests[Platform.LINUX_64]
     dockerfile = on_image("render").out
     assert f"FROM {registry.address}/base@{manifest} AS base" in dockerfile
-    assert "base.tar" not in dockerfile
+    assert "reprobox.base.tar" not in dockerfile
     on_image("record")
     on_image("verify")
 

@@ -105,13 +105,18 @@ def test_a_lock_killed_at_any_moment_leaves_the_old_one_or_the_new_one(project: 
     here("lock", "--check")
 
 
-def test_a_damaged_lock_is_refused_by_every_verb_and_made_anew_by_lock(project: NewProject) -> None:
+def test_a_damaged_lock_is_refused_by_every_verb_and_never_replaced(project: NewProject) -> None:
     here = project()
     path = here.root / "reprobox.lock"
     path.write_bytes(path.read_bytes()[:-20])
     for words in (["lock", "--check"], ["build"], ["verify"], ["render"]):
-        assert "run `reprobox lock`" in here(*words, code=2).err
-    assert "making it anew" in here("lock").err
+        assert "remove it and run `reprobox lock`" in here(*words, code=2).err
+    before = _files(here)
+    for words in (["lock"], ["lock", "--upgrade"]):
+        assert "cut short" in here(*words, code=2).err
+    assert _files(here) == before
+    path.unlink()
+    here("lock")
     here("lock", "--check")
 
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, Project
 
 pytestmark = [pytest.mark.docker, pytest.mark.network]
-RENDERED = ("Dockerfile", ".dockerignore", "base.tar")
+RENDERED = ("Dockerfile", ".dockerignore", "reprobox.base.tar")
 
 
 @pytest.fixture(scope="module")

@@ -698,7 +698,7 @@ def test_importing_the_config_room_loads_no_heavy_library() -> None:
         ("reprobox.baseline/out/model.npz", True),
         ("baseline/out/model.npz", False),
         (".reprobox/digests.json", True),
-        ("base.tar", True),
+        ("reprobox.base.tar", True),
         ("requirements.in", False),
         ("conda.lock", False),
         ("Dockerfile", False),

@@ -276,8 +276,8 @@ def test_the_recipe_leaves_out_the_lock_files_that_there_are() -> None:
     names = ("build-requirements.lock", "requirements.lock", "sdists.lock")
     natives = tuple(LockedFile(name=name, digest=Digest.of(b"")) for name in names)
     made = recipe.make(wanted, dataclasses.replace(lock(wanted), natives=natives), X86)
-    assert set(made.leave_out) == {*names, "base.tar"}
-    assert recipe.make(wanted, lock(wanted), X86).leave_out == ("requirements.lock", "base.tar")
+    assert set(made.leave_out) == {*names, "reprobox.base.tar"}
+    assert recipe.make(wanted, lock(wanted), X86).leave_out == ("requirements.lock", "reprobox.base.tar")
 
 
 # --- failures ---------------------------------------------------------------------------------

@@ -117,7 +117,13 @@ def test_a_context_is_laid_out_anew_and_alone(tmp_path: Path) -> None:
     (place / "context" / "left.over").write_text("old")
     lay_out(_context(tmp_path), place)
     found = sorted(str(path.relative_to(place)) for path in place.rglob("*") if not path.is_dir())
-    assert found == ["Dockerfile", "context/requirements.lock", "context/src/alias.py", "context/src/train.py"]
+    assert found == [
+        "Dockerfile",
+        "Dockerfile.dockerignore",
+        "context/requirements.lock",
+        "context/src/alias.py",
+        "context/src/train.py",
+    ]
     assert (place / "context/src/alias.py").readlink() == Path("train.py")
 
 

@@ -262,7 +262,7 @@ OWN = {
     "conda-linux-64.lock": b"",
     "reprobox.baseline.json": b"{}",
     "reprobox.baseline/linux/out.json": b"{}",
-    "base.tar": b"",
+    "reprobox.base.tar": b"",
     "Dockerfile": b"# rendered by reprobox: x\nFROM scratch\n",
     ".dockerignore": b"# rendered by reprobox\n",
     "apptainer.def": b"# rendered by reprobox\n",

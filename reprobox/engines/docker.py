@@ -33,8 +33,8 @@ _BUILD_ENV = "REPROBOX_BUILD_ENV"
 _EXCERPT = re.compile(r"\s*\d+ \| |Dockerfile:\d+$|-+$")
 _SHARED_MEMORY = "1g"
 _PROCESSES = 4096
-_NOT_STARTED = re.compile(r"exec:? .*(executable file not found|no such file or directory|permission denied)")
-"""How runc says that it could not execute the command (runc, libcontainer/init_linux.go and os/exec)."""
+_NOT_STARTED = b"[FATAL tini"
+"""How Docker's init begins to say that it could not execute the command (tini, src/tini.c)."""
 _FOREVER = 10**8
 """Seconds."""
 _INSTALL = "install Docker 23 or newer with its buildx plugin, or start its daemon"
@@ -168,8 +168,6 @@ def _sealed(client: DockerClient, job: Job) -> dict[str, Any]:
 
 def _follow(client: DockerClient, name: str, job: Job, listen: Listener) -> Completed:
     """Start the container, hand on what it says, and stop it when its time is over."""
-    from docker.errors import APIError  # noqa: PLC0415 (slow to import)
-
     stream = client.api.attach(name, stdout=True, stderr=True, stream=True, demux=True)
     late = threading.Event()
 
@@ -179,19 +177,15 @@ def _follow(client: DockerClient, name: str, job: Job, listen: Listener) -> Comp
             client.api.kill(name)
 
     started = time.monotonic()
-    try:
-        client.api.start(name)
-    except APIError as error:
-        if not _NOT_STARTED.search(str(error.explanation)):
-            raise
-        why = f"not started: the image has no program {job.command[0]}, or it cannot be executed"
-        return Completed(exit_code=127, seconds=0.0, reason=why)
+    client.api.start(name)
     timer = threading.Timer(job.timeout, stop) if job.timeout else None
     if timer:
         timer.daemon = True
         timer.start()
+    complaint = b""
     try:
         for stdout, stderr in stream:
+            complaint = complaint or stderr or b""
             if stdout:
                 listen("stdout", stdout)
             if stderr:
@@ -205,6 +199,8 @@ def _follow(client: DockerClient, name: str, job: Job, listen: Listener) -> Comp
     reason = None
     if late.is_set():
         reason = f"stopped after {job.timeout:g} s, its time-out"
+    elif code in {126, 127} and complaint.startswith(_NOT_STARTED):
+        reason = f"not started: the image has no program {job.command[0]}, or it cannot be executed"
     elif client.api.inspect_container(name)["State"]["OOMKilled"]:
         reason = f"killed: it needed more than {(job.memory or 0) >> 20} MiB of memory"
     return Completed(exit_code=code, seconds=seconds, reason=reason)

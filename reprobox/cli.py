@@ -92,7 +92,7 @@ def lock(session: Session, check: bool, upgrade: tuple[str, ...], as_json: bool)
 @cli.command()
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
-    help="Write Dockerfile, .dockerignore and what they need to FOLDER instead of printing the Dockerfile.",
+    help="Write Dockerfile, .dockerignore and a bootstrapped base to FOLDER (`.`: beside the project, to build).",
 )  # fmt: skip
 @click.option("--platform", metavar="PLATFORM", help="One of the lock's platforms.  [default: the first]")
 @pass_session

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from examples import project
 
+from examples import project
 from reprobox import tree, workflow
 from reprobox.errors import InvalidInput
 

@@ -49,7 +49,7 @@ OWN_FILES = frozenset(
 )
 """Files at the project's root that reprobox writes or reads for itself; they are no part of the project's tree."""
 
-OWN_FOLDERS = frozenset({STATE_FOLDER, "reprobox.baseline"})
+OWN_FOLDERS = frozenset({STATE_FOLDER, "reprobox.baseline", "reprobox.system"})
 """Folders at the project's root that are reprobox's own, with all that is in them."""
 
 RENDERED_FILES = frozenset({"Dockerfile", ".dockerignore", "apptainer.def"})

@@ -8,6 +8,7 @@ name and no path of a machine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ from reprobox.model import (
     LockedFile,
     LockedImage,
     LockedInterpreter,
+    LockedSystem,
     LockedTool,
     Platform,
     Project,
@@ -99,17 +101,33 @@ def _plain(lock: Lock) -> dict[str, Any]:
 def _plain_base(base: LockedImage | LockedBootstrap) -> dict[str, Any]:
     if isinstance(base, LockedImage):
         manifests = sorted((platform.value, str(manifest)) for platform, manifest in base.manifests.items())
-        return {"image": base.reference, "digest": str(base.digest), "manifests": dict(manifests)}
+        plain = {"image": base.reference, "digest": str(base.digest), "manifests": dict(manifests)}
+        return {**plain, "system": _plain_system(base.system)} if base.system else plain
     return {
         "bootstrap": base.distribution,
         "suite": base.suite,
         "platform": base.platform.value,
+        **({"snapshot": base.snapshot} if base.snapshot else {}),
         "rootfs": str(base.rootfs),
-        "packages": [
-            _Line(name=p.name, version=p.version, architecture=p.architecture, file=p.file, sha256=p.digest.hex)
-            for p in sorted(base.packages, key=lambda p: (p.name, p.architecture))
-        ],
+        "packages": _plain_packages(base.packages),
     }
+
+
+def _plain_system(system: LockedSystem) -> dict[str, Any]:
+    found = sorted(system.packages.items(), key=lambda item: item[0].value)
+    return {
+        "distribution": system.distribution,
+        "suite": system.suite,
+        "snapshot": system.snapshot,
+        "packages": {platform.value: _plain_packages(packages) for platform, packages in found},
+    }
+
+
+def _plain_packages(packages: tuple[SystemPackage, ...]) -> list[_Line]:
+    return [
+        _Line(name=p.name, version=p.version, architecture=p.architecture, file=p.file, sha256=p.digest.hex)
+        for p in sorted(packages, key=lambda p: (p.name, p.architecture))
+    ]
 
 
 def _files(files: tuple[LockedFile, ...]) -> dict[str, str]:
@@ -203,22 +221,37 @@ def _read_base(plain: dict[str, Any]) -> LockedImage | LockedBootstrap:
             reference=_text(plain["image"]),
             digest=Digest.parse(plain["digest"]),
             manifests={Platform(key): Digest.parse(value) for key, value in plain["manifests"].items()},
+            system=_read_system(plain["system"]) if "system" in plain else None,
         )
     return LockedBootstrap(
         distribution=_text(plain["bootstrap"]),
         suite=_text(plain["suite"]),
         platform=Platform(plain["platform"]),
         rootfs=Digest.parse(plain["rootfs"]),
-        packages=tuple(
-            SystemPackage(
-                name=_text(package["name"]),
-                version=_text(package["version"]),
-                architecture=_text(package["architecture"]),
-                file=_inside(package["file"]),
-                digest=Digest.parse(package["sha256"]),
-            )
-            for package in plain["packages"]
-        ),
+        packages=_read_packages(plain["packages"]),
+        snapshot=_text(plain.get("snapshot", "")),
+    )
+
+
+def _read_system(plain: dict[str, Any]) -> LockedSystem:
+    return LockedSystem(
+        distribution=_text(plain["distribution"]),
+        suite=_text(plain["suite"]),
+        snapshot=_text(plain["snapshot"]),
+        packages={Platform(key): _read_packages(packages) for key, packages in plain["packages"].items()},
+    )
+
+
+def _read_packages(plain: list[dict[str, Any]]) -> tuple[SystemPackage, ...]:
+    return tuple(
+        SystemPackage(
+            name=_component(package["name"]),
+            version=_component(package["version"]),
+            architecture=_component(package["architecture"]),
+            file=_inside(package["file"]),
+            digest=Digest.parse(package["sha256"]),
+        )
+        for package in plain
     )
 
 
@@ -230,6 +263,14 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected text, found {value!r}")
     return value
+
+
+def _component(value: object) -> str:
+    """A word that is part of a file's name, and of a Dockerfile's line."""
+    word = _text(value)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+~:-]*", word):
+        raise ValueError(f"not a package's name, version or architecture: {word!r}")
+    return word
 
 
 def _inside(value: object) -> str:

@@ -215,15 +215,6 @@ class LockedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LockedImage:
-    """A base image, exact: the reference as written, and one manifest digest per platform."""
-
-    reference: str
-    digest: Digest
-    manifests: Mapping[Platform, Digest]
-
-
-@dataclass(frozen=True, kw_only=True)
 class SystemPackage:
     """A distribution package. ``file`` is its path below a mirror's root, such as pool/main/b/bash/..."""
 
@@ -233,16 +224,49 @@ class SystemPackage:
     file: str
     digest: Digest
 
+    @property
+    def deb(self) -> str:
+        """The name of its file in a folder, as apt writes it."""
+        return f"{self.name}_{self.version.replace(':', '%3a')}_{self.architecture}.deb"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedSystem:
+    """The distribution packages that are added to a base image, exact, per platform.
+
+    ``snapshot`` is the time of the index that named them: where a mirror has dropped one, an archive of that time
+    has it.
+    """
+
+    distribution: str
+    suite: str
+    snapshot: str
+    packages: Mapping[Platform, tuple[SystemPackage, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedImage:
+    """A base image, exact: the reference as written, one manifest digest per platform, and what is added to it."""
+
+    reference: str
+    digest: Digest
+    manifests: Mapping[Platform, Digest]
+    system: LockedSystem | None = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class LockedBootstrap:
-    """A bootstrapped distribution, exact: its packages, and the digest of the root file system's tar."""
+    """A bootstrapped distribution, exact: its packages, and the digest of the root file system's tar.
+
+    ``snapshot`` is the time of the index that named the packages, where it is known.
+    """
 
     distribution: str
     suite: str
     platform: Platform
     packages: tuple[SystemPackage, ...]
     rootfs: Digest
+    snapshot: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,7 +348,7 @@ class Recipe:
     ``local_wheels`` are wheels among the project's own files; ``leave_out`` files of the build context that are
     not the project's; ``ignored`` files of a checkout that a build does not need at all. ``sdists``: packages are
     built from source, ``local_sdists`` being those among the project's own files; ``own_package`` is the folder of
-    the project that is built and installed too.
+    the project that is built and installed too. ``system`` are the distribution packages added to a base image.
     """
 
     platform: Platform
@@ -344,6 +368,7 @@ class Recipe:
     sdists: bool = False
     local_sdists: tuple[str, ...] = ()
     own_package: PurePosixPath | None = None
+    system: tuple[SystemPackage, ...] = ()
     prefix: PurePosixPath = ENVIRONMENT_PREFIX
     work: PurePosixPath = WORK_FOLDER
     home: PurePosixPath = HOME_FOLDER

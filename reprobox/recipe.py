@@ -10,6 +10,7 @@ VERSION = 1
 """Rises with every change that gives another image for the same lock and files."""
 
 BASE_TAR = "reprobox.base.tar"
+SYSTEM_FOLDER = "reprobox.system"
 REQUIREMENTS_LOCK = "requirements.lock"
 SDISTS_LOCK = "sdists.lock"
 BUILD_REQUIREMENTS_LOCK = "build-requirements.lock"
@@ -37,6 +38,7 @@ def make(
             hint=f"add {platform.value} to `platforms` in reprobox.yaml and run `reprobox lock`",
         )
     bootstrapped = isinstance(lock.base, LockedBootstrap)
+    system = lock.base.system.packages[platform] if isinstance(lock.base, LockedImage) and lock.base.system else ()
     return Recipe(
         platform=platform,
         base=lock.base,
@@ -54,6 +56,7 @@ def make(
             REQUIREMENTS_LOCK,
             *(name for name in (SDISTS_LOCK, BUILD_REQUIREMENTS_LOCK) if name in {file.name for file in lock.natives}),
             *((BASE_TAR,) if bootstrapped else ()),
+            *((SYSTEM_FOLDER,) if system else ()),
         ),
         ignored=(
             ".dockerignore",
@@ -70,6 +73,7 @@ def make(
         sdists=sdists,
         local_sdists=local_sdists,
         own_package=lock.own_package,
+        system=system,
     )
 
 

@@ -72,7 +72,7 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
         inputs = python.read_inputs(project)
         if old and upgrade.nothing and not lockfile.misfits(old, project, inputs=inputs):
             return Locked(lock=old, written=())
-        locked_base, interpreter = base.resolve(project, console=console, previous=None if upgrade.all else old)
+        locked_base, interpreter = base.resolve(project, console=console, previous=old, again=upgrade.all)
         environment = python.resolve(
             project, previous=_previous(root, old), upgrade=upgrade, console=console,
             uv_version=old.uv.version if old and not upgrade.all else None,
@@ -194,14 +194,16 @@ def render_to(root: Path, folder: Path, *, platform: Platform | None, console: C
             raise InvalidInput(f"{path} was not rendered by reprobox", hint="move it away, or render to another folder")
     folder.mkdir(parents=True, exist_ok=True)
     names = list(texts)
-    for name, path in _base_files(prepared, console).items():
-        place = folder / f".{name}.new"
+    shutil.rmtree(folder / recipe.SYSTEM_FOLDER, ignore_errors=True)
+    for inner, source in _distribution_files(prepared, console).items():
+        place = folder / inner.with_name(f".{inner.name}.new")
+        place.parent.mkdir(exist_ok=True)
         place.unlink(missing_ok=True)
-        shutil.copyfile(path, place)
-        place.replace(folder / name)
-        names.append(name)
+        shutil.copyfile(source, place)
+        place.replace(folder / inner)
+        names.append(inner.parts[0])
     files.write_together(folder, {name: text.encode() for name, text in texts.items()})
-    return tuple(sorted(names))
+    return tuple(sorted(set(names)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,8 +228,8 @@ def _build(root: Path, state: Path, engine: Engine, console: Console) -> Built:
     if known and engine.holds(known):
         return Built(prepared=prepared, image=known, fresh=False)
     engine.probe()
-    base = {PurePosixPath(name): path for name, path in _base_files(prepared, console).items()}
-    context = dataclasses.replace(prepared.context, files={**prepared.context.files, **base})
+    packages = _distribution_files(prepared, console)
+    context = dataclasses.replace(prepared.context, files={**prepared.context.files, **packages})
     staging = state / "build"
     try:
         supplies = Supplies(
@@ -264,13 +266,26 @@ def _known_image(note: Path, context: Digest) -> Image | None:
         return None  # no note, or none that can be read: the image is built, and a new note written
 
 
-def _base_files(prepared: Prepared, console: Console) -> dict[str, Path]:
-    base = prepared.lock.base
-    if not isinstance(base, LockedBootstrap):
-        return {}
-    from reprobox.resolvers import rootfs  # noqa: PLC0415 (slow to import)
+def _distribution_files(prepared: Prepared, console: Console) -> dict[PurePosixPath, Path]:
+    """What the build context holds of the distribution: a bootstrapped base's tar, or an image's added packages."""
+    base, platform = prepared.lock.base, prepared.recipe.platform
+    if isinstance(base, LockedBootstrap):
+        from reprobox.resolvers import rootfs  # noqa: PLC0415 (slow to import)
 
-    return {recipe.BASE_TAR: rootfs.assemble(base, epoch=prepared.lock.epoch, console=console)}
+        return {
+            PurePosixPath(recipe.BASE_TAR): rootfs.assemble(base, epoch=prepared.lock.epoch, console=console)
+        }  # fmt: skip
+    if not (base.system and prepared.recipe.system):
+        return {}
+    from reprobox.resolvers import java_keystore, packages  # noqa: PLC0415 (slow to import)
+
+    wanted, system = base.system.packages[platform], base.system
+    debs = packages.fetch(
+        wanted, distribution=system.distribution, suite=system.suite, snapshot=system.snapshot, console=console
+    )
+    folder = PurePosixPath(recipe.SYSTEM_FOLDER)
+    named = {folder / package.deb: deb for package, deb in zip(wanted, debs, strict=True)}
+    return {**named, folder / java_keystore.PATH.name: java_keystore.PATH}
 
 
 def _wheels_at_hand(prepared: Prepared, folder: Path) -> Path | None:

@@ -16,17 +16,20 @@ from reprobox.model import Platform
 from reprobox.web import shown
 
 NEEDS_DEBIAN = "on Debian or Ubuntu: apt-get install mmdebstrap; elsewhere choose an image as `base`"
+NEEDS_APT = "distribution packages are locked on Debian or Ubuntu, with their apt; the lock then serves everywhere"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distribution:
-    """What is known of a distribution; ``variable`` is where the user names a mirror of it."""
+    """What is known of a distribution; ``variable`` is where the user names a mirror of it, and
+    ``security_variable`` one of its security archive, where that is an archive of its own."""
 
     origin: str
     components: tuple[str, ...]
     keyrings: tuple[str, ...]
     keyring_package: str
     variable: str
+    security_variable: str | None = None
 
 
 DISTRIBUTIONS = {
@@ -36,6 +39,7 @@ DISTRIBUTIONS = {
         keyrings=("debian-archive-keyring.gpg", "debian-archive-keyring.pgp"),
         keyring_package="debian-archive-keyring",
         variable="REPROBOX_DEBIAN_MIRROR",
+        security_variable="REPROBOX_DEBIAN_SECURITY_MIRROR",
     ),
     "ubuntu": Distribution(
         origin="Ubuntu",
@@ -64,8 +68,33 @@ def mirror(distribution: str, suite: str) -> str:
     return chosen.rstrip("/")
 
 
-def _mirror_of_apt(facts: Distribution) -> str | None:
-    """The archive proper, not its security or backports side: of this origin, and with no label of its own."""
+def security_mirror(distribution: str, suite: str) -> str:
+    """Where a distribution's security updates come from: the user's variable; else the place beside the user's own
+    mirror (a snapshot archive has both); else the machine's apt configuration; else the place beside any mirror.
+
+    Raises ResolutionFailed.
+    """
+    facts = distribution_named(distribution)
+    if facts.security_variable is None:
+        return mirror(distribution, suite)
+    chosen = os.environ.get(facts.security_variable)
+    if not chosen and not os.environ.get(facts.variable):
+        chosen = _mirror_of_apt(facts, security=True)
+    if not chosen:
+        main = mirror(distribution, suite)
+        chosen, found = re.subn(rf"/{distribution}(?=/|$)", f"/{distribution}-security", main, count=1)
+        chosen = chosen if found else None
+    if not chosen or urllib.parse.urlsplit(chosen).scheme not in ("http", "https"):
+        raise ResolutionFailed(
+            f"no mirror of {distribution} {suite}'s security updates is known",
+            hint=f"name one in {facts.security_variable}",
+        )
+    return chosen.rstrip("/")
+
+
+def _mirror_of_apt(facts: Distribution, *, security: bool = False) -> str | None:
+    """The archive proper (of this origin, with no label of its own), or its security side."""
+    wanted = f"{facts.origin}-Security" if security else facts.origin
     form = "$(REPO_URI)|$(COMPONENT)|$(ORIGIN)|$(LABEL)"
     try:
         listed = proc.run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"], check=False)
@@ -73,7 +102,7 @@ def _mirror_of_apt(facts: Distribution) -> str | None:
         return None
     for line in listed.text.splitlines():
         uri, component, origin, label = (*line.split("|"), "", "", "", "")[:4]
-        is_it = (component, origin, label) == ("main", facts.origin, facts.origin)
+        is_it = (component, origin, label) == ("main", facts.origin, wanted)
         if is_it and urllib.parse.urlsplit(uri).scheme in ("http", "https"):
             return uri
     return None

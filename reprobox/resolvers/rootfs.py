@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import itertools
 import os
@@ -10,7 +9,6 @@ import re
 import shlex
 import tarfile
 import time
-import urllib.parse
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,95 +16,14 @@ from pathlib import Path
 
 from reprobox import cache, proc
 from reprobox.console import Console
-from reprobox.errors import BootstrapFailed, HashMismatch, InvalidInput, ProgramFailed, ProgramMissing, ResolutionFailed
+from reprobox.errors import BootstrapFailed, HashMismatch, InvalidInput, ProgramFailed
 from reprobox.files import scratch
 from reprobox.model import BootstrapBase, Digest, LockedBootstrap, Platform, SystemPackage
-from reprobox.resolvers.debian import NEEDS_DEBIAN, distribution_named, mirror, require_native, sandbox_mode, stanzas
+from reprobox.resolvers.debian import NEEDS_DEBIAN, require_native, sandbox_mode, stanzas
+from reprobox.resolvers.packages import THREADS, fetch
 from reprobox.resolvers.rootfs_tar import WORK, normalised
-from reprobox.web import Patience, Web, WebFailed, shown
 
-THREADS = 8
-"""Downloads at a time."""
-
-_SNAPSHOT = "the mirror no longer has it: name one that has (a snapshot archive of that time) in {variable}"
-
-
-# --- the packages themselves ------------------------------------------------------------------
-
-
-def fetch(locked: LockedBootstrap, *, console: Console) -> tuple[Path, ...]:
-    """The .deb files, in the lock's order, from the cache or a mirror.
-
-    Raises HashMismatch for a changed one, ResolutionFailed for one that cannot be had.
-    """
-    base = BootstrapBase(distribution=locked.distribution, suite=locked.suite)
-    return _fetch(base, locked.packages, console=console)
-
-
-def _fetch(base: BootstrapBase, packages: Sequence[SystemPackage], *, console: Console) -> tuple[Path, ...]:
-    with console.step(f"Fetching {len(packages)} packages of {base.distribution} {base.suite}") as step:
-        files = [cache.get(package.digest) for package in packages]
-        missing = [index for index, file in enumerate(files) if file is None]
-        if missing:
-            place = mirror(base.distribution, base.suite)
-            web = Web(plain=True, patience=Patience(), proxies=_apt_proxies())
-            with ThreadPoolExecutor(THREADS) as threads:
-                jobs = [threads.submit(_download, web, place, base, packages[index]) for index in missing]
-                try:
-                    for done, (index, job) in enumerate(zip(missing, jobs, strict=True), 1):
-                        files[index] = job.result()
-                        step.advance(len(packages) - len(missing) + done, len(packages))
-                except BaseException:
-                    threads.shutdown(wait=False, cancel_futures=True)
-                    raise
-        return tuple(file for file in files if file is not None)
-
-
-def _apt_proxies() -> dict[str, str]:
-    """apt's own proxies, for a machine that names them there and not in the environment."""
-    try:
-        said = proc.run(
-            ["apt-config", "shell", "http", "Acquire::http::Proxy", "https", "Acquire::https::Proxy"], check=False
-        ).text
-    except ProgramMissing:
-        return {}
-    words = dict(line.partition("=")[::2] for line in said.splitlines())
-    return {
-        scheme: proxy for scheme, word in words.items() if (proxy := "".join(shlex.split(word))) not in ("", "DIRECT")
-    }
-
-
-def _download(web: Web, place: str, base: BootstrapBase, package: SystemPackage) -> Path:
-    what = f"{package.name} {package.version} of {base.distribution} {base.suite}"
-    variable = distribution_named(base.distribution).variable
-    parts = urllib.parse.urlsplit(place)
-    headers = {}
-    if parts.username is not None:
-        secret = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
-        headers["Authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
-    url = f"{shown(place)}/{urllib.parse.quote(package.file, safe='/+~:@_-.')}"
-    for attempt in itertools.count(1):
-        try:
-            with web.request(url, headers) as answer:
-                if answer.status == 200:
-                    return cache.put(answer.chunks(), expected=package.digest, what=what)[1]
-                if answer.status in (404, 410):
-                    raise ResolutionFailed(
-                        f"{shown(place)} does not have {what} (HTTP {answer.status})",
-                        hint=_SNAPSHOT.format(variable=variable),
-                    )
-                raise ResolutionFailed(
-                    f"{shown(place)} failed to give {what} (HTTP {answer.status})",
-                    hint=f"try again later, or name another mirror in {variable}",
-                )
-        except WebFailed as error:
-            if attempt == web.patience.tries:
-                raise ResolutionFailed(
-                    f"{what} cannot be fetched from {shown(place)}: {error.reason}",
-                    hint=f"check the network, or name another mirror in {variable}",
-                ) from None
-            web.patience.wait(attempt - 1)
-    raise AssertionError("counting does not end")
+# --- the order of installation ----------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,13 +116,15 @@ def assemble(locked: LockedBootstrap, *, epoch: int, console: Console) -> Path:
     """The lock's root file system as a tar in the cache, its bytes those that the lock names.
 
     ``epoch`` is in seconds. Raises HashMismatch with the versions of this machine's tools where other bytes came
-    out, else what ``fetch`` raises, ProgramMissing and BootstrapFailed.
+    out, else what fetching them raises, ProgramMissing and BootstrapFailed.
     """
     kept = cache.get(locked.rootfs)
     if kept:
         return kept
     base = BootstrapBase(distribution=locked.distribution, suite=locked.suite)
-    digest, path = build(base, locked.packages, platform=locked.platform, epoch=epoch, console=console)
+    digest, path = build(
+        base, locked.packages, platform=locked.platform, epoch=epoch, snapshot=locked.snapshot, console=console
+    )
     if digest != locked.rootfs:
         raise HashMismatch(
             f"the root file system of {locked.distribution} {locked.suite} came out differently: the lock names "
@@ -307,7 +226,13 @@ _MERGED = {Platform.LINUX_64: "bin sbin lib lib64", Platform.LINUX_AARCH64: "bin
 
 
 def build(
-    base: BootstrapBase, packages: Sequence[SystemPackage], *, platform: Platform, epoch: int, console: Console
+    base: BootstrapBase,
+    packages: Sequence[SystemPackage],
+    *,
+    platform: Platform,
+    epoch: int,
+    snapshot: str,
+    console: Console,
 ) -> tuple[Digest, Path]:
     """The root file system's digest, and its tar in the cache. Raises what ``assemble`` does, and InvalidInput."""
     if epoch > time.time():
@@ -317,7 +242,7 @@ def build(
         )
     require_native(platform)
     mode = sandbox_mode()
-    debs = _fetch(base, packages, console=console)
+    debs = fetch(packages, distribution=base.distribution, suite=base.suite, snapshot=snapshot, console=console)
     with (
         console.step(f"Assembling {base.distribution} {base.suite}") as step,
         scratch(cache.folder() / "tmp", "rootfs-") as folder,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import stat
-import struct
 import tarfile
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from reprobox.errors import BootstrapFailed
+from reprobox.resolvers import java_keystore
 
 WORK = ".reprobox"
 """The folder inside the growing root file system that holds the packages; gone when it is done."""
@@ -92,37 +91,15 @@ def normalised(source: Path, epoch: int) -> Iterator[bytes]:
 
 
 def timeless_keystore(data: bytes, epoch: int) -> bytes:
-    """Java's keystore of certificates (JKS, version 2) with every entry's date set to ``epoch`` (seconds). Pure.
-
-    Its seal is a SHA-1 over the store's public password and the entries. Raises BootstrapFailed for another format.
-    """
-
-    def seal(entries: bytes) -> bytes:
-        return hashlib.sha1(
-            "changeit".encode("utf-16-be") + b"Mighty Aphrodite" + entries, usedforsecurity=False
-        ).digest()
-
-    entries, place = bytearray(data[:-20]), 12
+    """Java's keystore without the time of its making. Raises BootstrapFailed for a format that is not known here."""
     try:
-        magic, version, count = struct.unpack_from(">III", entries)
-        if (magic, version) != (0xFEEDFEED, 2) or seal(data[:-20]) != data[-20:]:
-            raise ValueError
-        for _ in range(count):
-            tag, alias = struct.unpack_from(">IH", entries, place)
-            if tag != 2:
-                raise ValueError
-            struct.pack_into(">q", entries, place + 6 + alias, epoch * 1000)
-            place += 14 + alias
-            place += 2 + struct.unpack_from(">H", entries, place)[0]
-            place += 4 + struct.unpack_from(">I", entries, place)[0]
-        if place != len(entries):
-            raise ValueError
-    except (struct.error, ValueError):
+        return java_keystore.timeless(data, epoch)
+    except ValueError as error:
         raise BootstrapFailed(
-            f"/{JAVA_KEYSTORE} is in a format whose dates cannot be taken out, so no two machines would agree on it",
+            f"/{JAVA_KEYSTORE} is in a format whose dates cannot be taken out, so no two machines would agree on it: "
+            f"{error}",
             hint="take Java out of `system`",
         ) from None
-    return bytes(entries) + seal(bytes(entries))
 
 
 def _content(source: Path, offset: int, size: int) -> Iterator[bytes]:

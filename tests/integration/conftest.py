@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,3 +119,44 @@ def project(locked_project: Path, tmp_path: Path) -> Callable[[], Project]:
         return Project(root)
 
     return copy
+
+
+# --- a registry -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Served:
+    """A real registry on loopback, and the folder where it keeps its blobs."""
+
+    address: str
+    storage: Path
+
+    def blob(self, hexadecimal: str) -> Path:
+        return self.storage / "docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal / "data"
+
+
+def docker(*words: str) -> str:
+    done = subprocess.run(["docker", *words], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """An empty registry."""
+    storage = tmp_path_factory.mktemp("registry")
+    server = subprocess.Popen(
+        [ROOT / ".ci/engine", "registry", str(storage)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert server.stdout
+    address = server.stdout.readline().strip()
+    host, port = address.split(":")
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex((host, int(port))) == 0:
+                break
+        time.sleep(0.1)
+    yield Served(address=address, storage=storage)
+    server.terminate()
+    server.wait()
+    server.stdout.close()

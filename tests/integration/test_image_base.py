@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Project
+from conftest import Project, Served, docker
 
 from reprobox import cache, lockfile
 from reprobox.model import LockedBootstrap, LockedImage, Platform
@@ -19,50 +15,22 @@ from reprobox.model import LockedBootstrap, LockedImage, Platform
 pytestmark = [pytest.mark.docker, pytest.mark.network, pytest.mark.registry]
 
 
-@dataclass(frozen=True)
-class Served:
-    address: str
-    storage: Path
-
-    def blob(self, hexadecimal: str) -> Path:
-        return self.storage / "docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal / "data"
-
-
-def _docker(*words: str) -> str:
-    return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout.strip()
-
-
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory, locked_project: Path) -> Iterator[Served]:
-    """A registry that holds one base image with Debian's Python."""
-    storage = tmp_path_factory.mktemp("registry")
-    server = subprocess.Popen(
-        [ROOT / ".ci/engine", "registry", str(storage)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert server.stdout
-    address = server.stdout.readline().strip()
-    host, port = address.split(":")
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex((host, int(port))) == 0:
-                break
-        time.sleep(0.1)
+def image(registry: Served, locked_project: Path) -> str:
+    """A base image with Debian's Python, in the registry."""
     base = lockfile.read(locked_project).base
     assert isinstance(base, LockedBootstrap)
     rootfs = cache.get(base.rootfs)
     assert rootfs
-    _docker("import", str(rootfs), f"{address}/base:1")
-    _docker("push", f"{address}/base:1")
-    yield Served(address=address, storage=storage)
-    server.terminate()
-    server.wait()
-    server.stdout.close()
+    docker("import", str(rootfs), f"{registry.address}/base:1")
+    docker("push", f"{registry.address}/base:1")
+    return f"{registry.address}/base:1"
 
 
 @pytest.fixture
-def on_image(project: Callable[[], Project], registry: Served) -> Project:
+def on_image(project: Callable[[], Project], image: str) -> Project:
     here = project()
-    here.change("reprobox.yaml", "{bootstrap: debian, suite: bookworm}", f"{registry.address}/base:1")
+    here.change("reprobox.yaml", "{bootstrap: debian, suite: bookworm}", image)
     return here
 
 
@@ -86,9 +54,9 @@ def test_a_tag_that_moved_moves_the_lock_only_when_asked(on_image: Project, regi
     on_image("lock")
     before = _locked(on_image)
     (tmp_path / "Dockerfile").write_text(f"FROM {registry.address}/base:1\nRUN echo moved > /moved\n")
-    _docker("tag", f"{registry.address}/base:1", f"{registry.address}/base:kept")
-    _docker("build", "--quiet", "--provenance=false", "--tag", f"{registry.address}/base:1", str(tmp_path))
-    _docker("push", f"{registry.address}/base:1")
+    docker("tag", f"{registry.address}/base:1", f"{registry.address}/base:kept")
+    docker("build", "--quiet", "--provenance=false", "--tag", f"{registry.address}/base:1", str(tmp_path))
+    docker("push", f"{registry.address}/base:1")
     try:
         on_image.write("requirements.in", "six==1.15.0\n")
         on_image("lock")
@@ -96,8 +64,8 @@ def test_a_tag_that_moved_moves_the_lock_only_when_asked(on_image: Project, regi
         on_image("lock", "--upgrade")
         assert _locked(on_image).digest != before.digest
     finally:
-        _docker("tag", f"{registry.address}/base:kept", f"{registry.address}/base:1")
-        _docker("push", f"{registry.address}/base:1")
+        docker("tag", f"{registry.address}/base:kept", f"{registry.address}/base:1")
+        docker("push", f"{registry.address}/base:1")
 
 
 def test_a_registry_that_serves_other_bytes_than_the_digest_says_is_refused(

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http.server
 import os
+import re
 import shutil
 import tarfile
 import threading
@@ -19,7 +20,7 @@ from reprobox import cache
 from reprobox.console import Console
 from reprobox.errors import HashMismatch, ResolutionFailed
 from reprobox.model import DEFAULT_EPOCH, BootstrapBase, LockedBootstrap, Platform, PythonVersion
-from reprobox.resolvers import distribution, rootfs
+from reprobox.resolvers import distribution, packages, rootfs
 
 pytestmark = pytest.mark.network
 
@@ -44,10 +45,21 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LockedBoot
             python=PythonVersion(3, 11),
             platform=Platform.LINUX_64,
             epoch=DEFAULT_EPOCH,
+            keep={},
             console=Console(),
         )
     assert str(interpreter.path) == "/usr/bin/python3.11"
     yield locked, place
+
+
+def fetch(locked: LockedBootstrap) -> tuple[Path, ...]:
+    return packages.fetch(
+        locked.packages,
+        distribution=locked.distribution,
+        suite=locked.suite,
+        snapshot=locked.snapshot,
+        console=Console(),
+    )
 
 
 @contextlib.contextmanager
@@ -69,6 +81,7 @@ def test_the_lock_names_the_core_the_python_and_what_was_asked_for(first: tuple[
     assert {"base-files", "python3", "python3-venv", "ca-certificates", "iputils-ping", "libcap2"} <= set(names)
     assert not {"apt", "perl", "usrmerge", "systemd"} & set(names)
     assert all(package.file.startswith("pool/main/") for package in first[0].packages)
+    assert re.fullmatch(r"20\d{6}T\d{6}Z", first[0].snapshot)
 
 
 def test_the_same_packages_give_the_same_bits_later_elsewhere_and_with_another_umask(
@@ -77,7 +90,7 @@ def test_the_same_packages_give_the_same_bits_later_elsewhere_and_with_another_u
     locked, place = first
     time.sleep(3)
     with using(place, umask=0o022):
-        files = rootfs.fetch(locked, console=Console())
+        files = fetch(locked)
     with using(tmp_path / "second", umask=0o077):
         for file in files:
             cache.put([file.read_bytes()])
@@ -113,7 +126,7 @@ def test_a_changed_package_on_the_mirror_is_refused(
 ) -> None:
     locked, place = first
     with using(place, umask=0o022):
-        files = rootfs.fetch(locked, console=Console())
+        files = fetch(locked)
     mirror = tmp_path / "mirror"
     for package, file in zip(locked.packages, files, strict=True):
         target = mirror / package.file
@@ -129,8 +142,12 @@ def test_a_changed_package_on_the_mirror_is_refused(
         with using(tmp_path / "cache", umask=0o022), pytest.raises(HashMismatch, match=r"bash 5.* of debian bookworm"):
             rootfs.assemble(locked, epoch=DEFAULT_EPOCH, console=Console())
         (mirror / next(package.file for package in locked.packages if package.name == "bash")).unlink()
-        with using(tmp_path / "cache", umask=0o022), pytest.raises(ResolutionFailed, match=r"bash 5.* \(HTTP 404\)"):
+        with (
+            using(tmp_path / "cache", umask=0o022),
+            pytest.raises(ResolutionFailed, match=r"bash 5.* \(HTTP 404\)") as gone,
+        ):
             rootfs.assemble(locked, epoch=DEFAULT_EPOCH, console=Console())
+        assert f"a snapshot archive of {locked.snapshot}" in (gone.value.hint or "")
         server.shutdown()
 
 
@@ -146,6 +163,7 @@ def resolve(base: BootstrapBase, python: str = "3.11", *system: str) -> None:
         python=PythonVersion.parse(python),
         platform=Platform.LINUX_64,
         epoch=DEFAULT_EPOCH,
+        keep={},
         console=Console(),
     )
 

@@ -10,6 +10,7 @@ import struct
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -21,7 +22,8 @@ from reprobox import cache
 from reprobox.console import Console
 from reprobox.errors import BootstrapFailed, HashMismatch, InvalidInput, ProgramMissing, ReproboxError, ResolutionFailed
 from reprobox.model import BootstrapBase, Digest, LockedBootstrap, Platform, PythonVersion, SystemPackage
-from reprobox.resolvers import debian, distribution, rootfs
+from reprobox.resolvers import apt as apts
+from reprobox.resolvers import debian, distribution, packages, rootfs
 from reprobox.resolvers.debian import stanzas
 from reprobox.resolvers.rootfs import Control, install_order
 from reprobox.resolvers.rootfs_tar import entry_header, is_kept, normalised, timeless_keystore
@@ -58,7 +60,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
 @pytest.fixture
 def keyrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "debian-archive-keyring.gpg").touch()
-    monkeypatch.setattr(distribution, "_KEYRINGS", tmp_path)
+    monkeypatch.setattr(apts, "_KEYRINGS", tmp_path)
 
 
 def package(name: str, data: bytes, version: str = "1.0") -> SystemPackage:
@@ -88,7 +90,14 @@ def resolve(python: str = "3.11", name: str = "debian", system: tuple[str, ...] 
         python=PythonVersion.parse(python),
         platform=Platform.LINUX_64,
         epoch=EPOCH,
+        keep={},
         console=Console(),
+    )
+
+
+def fetch(*wanted: SystemPackage) -> tuple[Path, ...]:
+    return packages.fetch(
+        wanted, distribution="debian", suite="bookworm", snapshot="20260711T101637Z", console=Console()
     )
 
 
@@ -231,7 +240,7 @@ def test_an_index_without_a_hash_is_refused(apt: Callable[..., None]) -> None:
 
 def test_apt_must_describe_what_it_chose(apt: Callable[..., None]) -> None:
     apt(install="echo 'Inst python3 (3.11.9 Debian:12 [amd64])'", show=f"cat <<'END'\n{SHOWN}END")
-    with pytest.raises(ResolutionFailed, match="other packages of debian bookworm than it describes: versions differ"):
+    with pytest.raises(ResolutionFailed, match="other packages of debian bookworm than it describes: python3"):
         resolve()
 
 
@@ -262,17 +271,17 @@ def test_any_text_is_read_as_paragraphs(text: str) -> None:
 @pytest.fixture
 def mirrored(server: Served, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Served:
     monkeypatch.setenv("REPROBOX_DEBIAN_MIRROR", f"http://{server.host}/debian")
-    monkeypatch.setattr(rootfs, "Patience", lambda: Patience(tries=2, sleep=lambda _: None))
+    monkeypatch.setattr(packages, "Patience", lambda: Patience(tries=2, sleep=lambda _: None))
     return server
 
 
 def test_packages_come_from_the_mirror_once_and_in_the_locks_order(mirrored: Served) -> None:
     contents = [f"package {number}".encode() for number in range(20)]
-    packages = [package(f"p{number}", data, "1:2+b~1") for number, data in enumerate(contents)]
-    for wanted, data in zip(packages, contents, strict=True):
+    wanted_packages = [package(f"p{number}", data, "1:2+b~1") for number, data in enumerate(contents)]
+    for wanted, data in zip(wanted_packages, contents, strict=True):
         mirrored.replies[f"/debian/{wanted.file}"] = Reply(body=data)
     for _ in range(2):
-        files = rootfs.fetch(locked(*packages), console=Console())
+        files = fetch(*wanted_packages)
         assert [file.read_bytes() for file in files] == contents
     assert len(mirrored.requests) == 20
 
@@ -281,7 +290,7 @@ def test_a_changed_package_is_refused_with_its_name_and_both_digests(mirrored: S
     wanted = package("libgomp1", b"right", "12.2.0-14")
     mirrored.replies[f"/debian/{wanted.file}"] = Reply(body=b"wrong")
     with pytest.raises(HashMismatch, match=r"libgomp1 12\.2\.0-14 of debian bookworm") as caught:
-        rootfs.fetch(locked(wanted), console=Console())
+        fetch(wanted)
     assert str(wanted.digest) in caught.value.message
     assert str(Digest.of(b"wrong")) in caught.value.message
     assert cache.get(Digest.of(b"wrong")) is None
@@ -289,8 +298,8 @@ def test_a_changed_package_is_refused_with_its_name_and_both_digests(mirrored: S
 
 def test_a_package_that_the_mirror_no_longer_has_hints_at_the_archive(mirrored: Served) -> None:
     with pytest.raises(ResolutionFailed, match=r"does not have bash 5.2 of debian bookworm \(HTTP 404\)") as caught:
-        rootfs.fetch(locked(package("bash", b"", "5.2")), console=Console())
-    assert "snapshot archive" in (caught.value.hint or "")
+        fetch(package("bash", b"", "5.2"))
+    assert "a snapshot archive of 20260711T101637Z" in (caught.value.hint or "")
     assert "REPROBOX_DEBIAN_MIRROR" in (caught.value.hint or "")
 
 
@@ -298,20 +307,20 @@ def test_a_mirror_that_fails_or_breaks_off_is_asked_again_and_then_named(mirrore
     wanted = package("bash", b"right")
     path = f"/debian/{wanted.file}"
     mirrored.replies[path] = [Reply(503), Reply(body=b"right")]
-    assert rootfs.fetch(locked(wanted), console=Console())[0].read_bytes() == b"right"
+    assert fetch(wanted)[0].read_bytes() == b"right"
     cache.path_of(wanted.digest).unlink()
     mirrored.replies[path] = Reply(503)
     with pytest.raises(ResolutionFailed, match=r"failed to give bash 1.0 of debian bookworm \(HTTP 503\)"):
-        rootfs.fetch(locked(wanted), console=Console())
+        fetch(wanted)
     mirrored.replies[path] = Reply(body=b"ri", length=5)
     with pytest.raises(ResolutionFailed, match=r"cannot be fetched from .*: the answer ended after 2 of 5 bytes"):
-        rootfs.fetch(locked(wanted), console=Console())
+        fetch(wanted)
 
 
 def test_a_mirrors_password_is_sent_and_never_told(mirrored: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPROBOX_DEBIAN_MIRROR", f"http://me:s3cret%21@{mirrored.host}/debian")
     with pytest.raises(ResolutionFailed) as caught:
-        rootfs.fetch(locked(package("bash", b"")), console=Console())
+        fetch(package("bash", b""))
     assert "s3cret" not in f"{caught.value.message}{caught.value.hint}"
     assert mirrored.requests[0][2]["authorization"] == "Basic bWU6czNjcmV0IQ=="
 
@@ -325,7 +334,35 @@ def test_apts_own_proxy_is_used_where_the_environment_names_none(
     fake("apt-config", f"echo \"http='http://{server.host}/'\"; echo \"https='DIRECT'\"")
     wanted = package("bash", b"data")
     server.replies[f"http://mirror.example/debian/{wanted.file}"] = Reply(body=b"data")
-    assert rootfs.fetch(locked(wanted), console=Console())[0].read_bytes() == b"data"
+    assert fetch(wanted)[0].read_bytes() == b"data"
+
+
+def test_a_security_update_comes_from_the_security_archive(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake("apt-get", f"cat <<'END'\n{LISTED}END")
+    assert debian.security_mirror("debian", "bookworm") == "http://security.example/debian-security"
+    monkeypatch.setenv("REPROBOX_DEBIAN_MIRROR", "http://old.example/archive/debian/20260711T101637Z/")
+    place = "http://old.example/archive/debian-security/20260711T101637Z"
+    assert debian.security_mirror("debian", "bookworm") == place
+    monkeypatch.setenv("REPROBOX_DEBIAN_SECURITY_MIRROR", "http://mine.example/")
+    assert debian.security_mirror("debian", "bookworm") == "http://mine.example"
+    monkeypatch.setenv("REPROBOX_UBUNTU_MIRROR", "http://ubuntu.example/ubuntu")
+    assert debian.security_mirror("ubuntu", "noble") == "http://ubuntu.example/ubuntu"
+
+
+def test_a_mirror_with_no_security_archive_beside_it_must_be_told_one(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPROBOX_DEBIAN_MIRROR", "http://mine.example/deb")
+    with pytest.raises(ResolutionFailed, match="no mirror of debian bookworm's security updates is known") as caught:
+        debian.security_mirror("debian", "bookworm")
+    assert "REPROBOX_DEBIAN_SECURITY_MIRROR" in (caught.value.hint or "")
+
+
+def test_a_package_of_the_security_archive_is_fetched_there(mirrored: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPROBOX_DEBIAN_SECURITY_MIRROR", f"http://{mirrored.host}/security")
+    wanted = replace(package("libssl3", b"data"), file="pool/updates/main/o/openssl/libssl3_1.0_amd64.deb")
+    mirrored.replies[f"/security/{wanted.file}"] = Reply(body=b"data")
+    assert fetch(wanted)[0].read_bytes() == b"data"
 
 
 # --- the order of installation ----------------------------------------------------------------
@@ -666,7 +703,7 @@ def test_the_interpreter_is_the_distributions_own(
     make_rootfs(fake, tmp_path)
     found, interpreter = distribution.resolve(
         BootstrapBase(distribution="debian", suite="bookworm"), system=(), python=PythonVersion(3, 11),
-        platform=Platform.LINUX_64, epoch=EPOCH, console=Console(),
+        platform=Platform.LINUX_64, epoch=EPOCH, keep={}, console=Console(),
     )  # fmt: skip
     assert interpreter.path == PurePosixPath("/usr/bin/python3.11")
     assert [p.file for p in found.packages] == ["pool/main/p/python3/python3_1:3.11.2_amd64.deb"]

@@ -95,13 +95,15 @@ def test_templates_print_and_decide_nothing() -> None:
     for template in templates().glob("*.j2"):
         text = template.read_text()
         statements = re.findall(r"\{%-?\s*(\w+)", text)
-        assert set(statements) <= {"for", "endfor", "if", "else", "endif"}, template.name
+        assert set(statements) <= {"for", "endfor", "if", "elif", "else", "endif"}, template.name
         for expression in re.findall(r"\{\{(.*?)\}\}", text):
             bare = re.sub(r'"[^"]*"|\|\s*\w+', "", expression)
             assert set(re.findall(r"[A-Za-z_][\w.]*", bare)) <= set(re.findall(r"recipe[\w.]*", bare)) | {
                 "name",
                 "place",
                 "wheel",
+                "package.digest.hex",
+                "package.deb",
                 "value",
                 "index",
             }, expression

@@ -121,14 +121,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def guardian(argv: Sequence[str]) -> Iterator[None]:
+def guardian(argv: Sequence[str], *, hint: str | None = None) -> Iterator[None]:
     """Promise that ``argv`` runs when the block is left: normally, by an exception, or because we were killed.
 
     A small process of its own session waits for our end of a pipe to close, which the kernel does whatever
     becomes of us, and then runs the command.
     """
     process = subprocess.Popen(
-        [find("sh"), "-c", 'cat >/dev/null; exec "$@"', "sh", find(argv[0]), *argv[1:]],
+        [find("sh"), "-c", 'cat >/dev/null; exec "$@"', "sh", find(argv[0], hint=hint), *argv[1:]],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -102,6 +102,12 @@ def connected(endpoint: Endpoint, *, patience: float | None = None, during: str 
         yield client
 
 
+def ask(endpoint: Endpoint, *, patience: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the daemon says of itself: its answers to /version and /info. Raises EngineUnavailable."""
+    with connected(endpoint, patience=patience) as client:
+        return client.version(), client.info()
+
+
 def _tls(endpoint: Endpoint) -> TLSConfig | None:
     from docker.tls import TLSConfig  # noqa: PLC0415 (slow to import)
     from docker.utils import kwargs_from_env  # noqa: PLC0415

@@ -25,7 +25,7 @@ FOREIGN = b"Exec format error"
 
 _EXCERPT = re.compile(r"\s*\d+ \| |Dockerfile:\d+$|-+$")
 _STEP = re.compile(r"^#\d+ (?:\d+\.\d+ ?)?")
-_GONE = re.compile(
+GONE = re.compile(
     r"rpc error: code = (?:Unavailable|Canceled).*|error reading from server: EOF|Cannot connect to the Docker daemon.*"
     r"|error during connect.*|graceful_stop"
 )
@@ -105,8 +105,10 @@ def _unanswered(text: str, where: str, during: str) -> EngineUnavailable:
             hint="join the group `docker` (`sudo usermod -aG docker $USER`, then log in again), or use rootless Docker",
         )
     if "timed out" in text or "timeout" in text.lower():
+        told = re.search(r"timeout=(\d+)", text)
+        within = f"within {told[1]} s" if told else "in time"
         return EngineUnavailable(
-            f"the Docker daemon at {where} does not answer in time{f' {during}' if during else ''}",
+            f"the Docker daemon at {where} does not answer {within}{f' {during}' if during else ''}",
             hint="it is overloaded or stuck: look at its log, or restart it",
         )
     if during:
@@ -142,7 +144,7 @@ def build_failure(lines: Iterable[str], *, where: str, data_root: Callable[[], s
         )
     if (found := _SOURCE.search(text)) or (found := _TRANSFER.search(text)):
         return _registry_failure(found.groupdict().get("reference") or "", found.groupdict().get("why") or found[0])
-    if _GONE.search(text):
+    if GONE.search(text):
         return EngineUnavailable(f"the Docker daemon at {where} went away during the build", hint=AGAIN)
     return BuildFailed(f"Docker could not build the image:\n{reason}")
 

@@ -84,7 +84,7 @@ class _Apt:
         (folder / "status").touch()
         architecture = platform.oci_architecture
         components = " ".join(distribution.components)
-        source = f"deb [arch={architecture} signed-by={_keyring(distribution)}] {place} {base.suite} {components}\n"
+        source = f"deb [arch={architecture} signed-by={keyring(distribution)}] {place} {base.suite} {components}\n"
         (folder / "sources.list").write_text(source, encoding="utf-8")
         (folder / "apt.conf").write_text(
             f"""{self._connection()}
@@ -191,7 +191,7 @@ pkgCacheGen::ForceEssential ",";
         )
 
 
-def _keyring(distribution: Distribution) -> Path:
+def keyring(distribution: Distribution) -> Path:
     for name in distribution.keyrings:
         if (_KEYRINGS / name).exists():
             return _KEYRINGS / name

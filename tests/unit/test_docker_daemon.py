@@ -210,7 +210,7 @@ def test_a_daemon_that_accepts_and_never_answers_is_waited_for_only_so_long(monk
     monkeypatch.setattr(docker_context, "PATIENCE", 1)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{deaf.getsockname()[1]}")
-        with pytest.raises(EngineUnavailable, match="does not answer in time"):
+        with pytest.raises(EngineUnavailable, match="does not answer within 1 s"):
             Docker().probe()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import http.server
 import json
@@ -19,10 +20,10 @@ import pytest
 from conftest import ROOT, Project
 
 from reprobox.console import Console
-from reprobox.engines import Supplies
+from reprobox.engines import Supplies, docker_context
 from reprobox.engines.docker import Docker
 from reprobox.errors import BuildFailed, HashMismatch, RegistryFailed, ReproboxError
-from reprobox.model import Context, Digest, Image, Platform
+from reprobox.model import Context, Digest, Image, Job, Platform
 
 pytestmark = [pytest.mark.docker]
 NewProject = Callable[[], Project]
@@ -279,6 +280,21 @@ def test_name_servers_limits_and_sizes_are_not_the_hosts(project: NewProject) ->
     here.change("reprobox.yaml", "timeout: 60", "timeout: 60\n  memory: 300MiB")
     said = here("run", "--", "python", "-c", SURROUNDINGS).out.strip()
     assert said == "['nameserver 127.0.0.1', 'options ndots:1'] [300, 300, 300] (4096, 4096) (0, 0)"
+
+
+@pytest.mark.network
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_command_may_be_silent_for_longer_than_a_daemon_may(
+    project: NewProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project()("build", "--json").json["image"]
+    image = Image(**{**made, "digest": Digest.parse(made["digest"])})
+    monkeypatch.setattr(docker_context, "PATIENCE", 2)
+    heard: list[bytes] = []
+    silent = Job(command=("python", "-c", "import time; time.sleep(6); print('awake')"))
+    completed, _ = Docker().run(image, silent, into=tmp_path / "out", listen=lambda _, data: heard.append(data))
+    assert (completed.exit_code, b"".join(heard)) == (0, b"awake\n")
+    gc.collect()  # docker-py leaves the socket of an attached stream to the collector
 
 
 @pytest.mark.network

@@ -28,6 +28,7 @@ resolvers      Project -> Lock: Python packages, base images, bootstrapped distr
 engines        Context -> Image; Image, Job -> Completed
 experiment     Image, smoke -> Run
 report         Verdict -> terminal, JSON
+doctor         this machine -> findings: what reprobox needs, whether it is here, what to do
 workflow       the verbs, in order
 cli            arguments in, exit codes out (click lives here only)
 =============  ==============================================================================

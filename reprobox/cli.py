@@ -200,6 +200,28 @@ def verify(session: Session, runs: int, control: bool, as_json: bool) -> int:
 
 
 @cli.command()
+@as_json
+@pass_session
+def doctor(session: Session, as_json: bool) -> int:
+    """Look at this machine and this project: what is here, what is missing, what to do.
+
+    Changes nothing and takes seconds. Exit code 1 where something stands in the way of building and running;
+    warnings and what is optional do not count.
+
+    Example: reprobox doctor
+    """
+    from reprobox import doctor  # noqa: PLC0415
+    from reprobox.doctor import terminal  # noqa: PLC0415
+
+    report = doctor.examine(doctor.checks(session.root))
+    if as_json:
+        _print_json(terminal.as_json(report))
+    else:
+        click.echo(terminal.for_stream(report, sys.stdout), nl=False)
+    return report.exit_code
+
+
+@cli.command()
 def schema() -> int:
     """Print the JSON Schema of reprobox.yaml, for editors.
 

@@ -76,6 +76,10 @@ class ProgramFailed(ReproboxError):
         super().__init__(f"{program} failed with exit code {code}" + (f":\n{tail}" if tail else ""), hint=hint)
 
 
+class ProgramTooSlow(ReproboxError):
+    """A program did not end within the time that it was given."""
+
+
 class EngineUnavailable(ReproboxError):
     """A container engine is absent, down, too old, or died."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from reprobox.errors import ProgramFailed, ProgramMissing
+from reprobox.errors import ProgramFailed, ProgramMissing, ProgramTooSlow
 
 TAIL_LINES = 30
 
@@ -55,12 +55,14 @@ def run(
     check: bool = True,
     on_line: Callable[[str], None] | None = None,
     hint: str | None = None,
+    timeout: float | None = None,
 ) -> Finished:
     """Run a program to its end.
 
     ``env`` replaces the environment; ``on_line`` is called with each line of either stream as it comes (from
     reader threads). Raises ProgramMissing, and ProgramFailed on a non-zero exit code unless ``check`` is off.
-    Leaving early, by Ctrl-C too, ends the process first.
+    Leaving early, by Ctrl-C too, ends the process first. ``timeout``: seconds, without ``on_line``; raises
+    ProgramTooSlow.
     """
     program = find(os.fspath(argv[0]), hint=hint)
     process = subprocess.Popen(
@@ -74,9 +76,12 @@ def run(
     with process:
         try:
             if on_line is None:
-                stdout, stderr = process.communicate(stdin)
+                stdout, stderr = process.communicate(stdin, timeout)
             else:
                 stdout, stderr = _follow(process, stdin, on_line)
+        except subprocess.TimeoutExpired as error:
+            _end(process)
+            raise ProgramTooSlow(f"{Path(program).name} did not end within {timeout:g} s", hint=hint) from error
         except BaseException:
             _end(process)
             raise
@@ -121,14 +126,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def guardian(argv: Sequence[str]) -> Iterator[None]:
+def guardian(argv: Sequence[str], *, hint: str | None = None) -> Iterator[None]:
     """Promise that ``argv`` runs when the block is left: normally, by an exception, or because we were killed.
 
     A small process of its own session waits for our end of a pipe to close, which the kernel does whatever
     becomes of us, and then runs the command.
     """
     process = subprocess.Popen(
-        [find("sh"), "-c", 'cat >/dev/null; exec "$@"', "sh", find(argv[0]), *argv[1:]],
+        [find("sh"), "-c", 'cat >/dev/null; exec "$@"', "sh", find(argv[0], hint=hint), *argv[1:]],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

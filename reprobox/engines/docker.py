@@ -11,50 +11,55 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from reprobox import proc
 from reprobox.console import Console
-from reprobox.engines import Listener, Secrets, Supplies
+from reprobox.engines import Listener, Secrets, Supplies, docker_context
+from reprobox.engines.docker_container import archive, bindable, cpus_for, sealed
+from reprobox.engines.docker_context import Endpoint
+from reprobox.engines.docker_words import FOREIGN, INSTALL, NOT_STARTED, build_failure, too_old
 from reprobox.engines.staging import OUTPUT_LIMIT, lay_out, take_out
-from reprobox.errors import BuildFailed, EngineUnavailable, InvalidInput, OutputRefused, ProgramFailed
-from reprobox.model import HOME_FOLDER, USER_ID, WORK_FOLDER, Completed, Context, Digest, Image, Job, OutputFile
+from reprobox.errors import BuildFailed, EngineUnavailable, OutputRefused, ProgramFailed
+from reprobox.model import WORK_FOLDER, Completed, Context, Digest, Image, Job, OutputFile
 from reprobox.resolvers.indexes import redact
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-HOST_NAME = "reprobox"
-LABEL = "io.github.reprobox.run"
-
 _BUILD_ENV = "REPROBOX_BUILD_ENV"
-_EXCERPT = re.compile(r"\s*\d+ \| |Dockerfile:\d+$|-+$")
-_SHARED_MEMORY = "1g"
-_PROCESSES = 4096
-_NOT_STARTED = b"[FATAL tini"
-"""How Docker's init begins to say that it could not execute the command (tini, src/tini.c)."""
 _FOREVER = 10**8
 """Seconds."""
-_INSTALL = "install Docker 23 or newer with its buildx plugin, or start its daemon"
+_MINIMUM_API = (1, 42)
+"""The API of Docker 23 (docs.docker.com, Engine API version matrix)."""
 _LINK = 1 << 27
 """Go's os.ModeSymlink, as Docker's path stat carries it (Go, io/fs: ModeSymlink)."""
 _FOLDER = 1 << 31
 """Go's os.ModeDir."""
 
+Frame = tuple[bytes | None, bytes | None]
+"""What a command wrote to stdout and to stderr."""
+
 
 class Docker:
-    """The engine port on a Docker daemon."""
+    """The engine port on a Docker daemon: the one that Docker's own client would use."""
 
     name = "docker"
 
+    @cached_property
+    def _endpoint(self) -> Endpoint:
+        return docker_context.active()
+
     def probe(self) -> str:
-        client = self._client()
-        with _translated():
+        with self._connected() as client:
             version = client.version()
+        require_usable(version)
         try:
-            proc.run(["docker", "buildx", "version"], hint=_INSTALL)
+            proc.run([*self._endpoint.command, "buildx", "version"], hint=INSTALL)
         except ProgramFailed as error:
             raise EngineUnavailable(
                 "Docker has no buildx, and so no BuildKit",
@@ -65,8 +70,7 @@ class Docker:
     def holds(self, image: Image) -> bool:
         from docker.errors import ImageNotFound  # noqa: PLC0415 (slow to import)
 
-        client = self._client()
-        with _translated():
+        with self._connected() as client:
             try:
                 return bool(client.images.get(image.reference).id == image.handle)
             except ImageNotFound:
@@ -78,7 +82,8 @@ class Docker:
         supplies.check()
         metadata = supplies.staging / "metadata.json"
         command = [
-            "docker", "buildx", "build", "--progress=plain", "--provenance=false", "--sbom=false",
+            *self._endpoint.command,
+            "buildx", "build", "--progress=plain", "--provenance=false", "--sbom=false",
             f"--platform={context.platform.value.split('-')[0]}/{context.platform.oci_architecture}",
             f"--build-arg=SOURCE_DATE_EPOCH={context.epoch}",
             f"--file={supplies.staging / 'Dockerfile'}",
@@ -98,25 +103,25 @@ class Docker:
                 step.say(redact(line))
 
             try:
-                proc.run(command, env=_environment(supplies.secrets, context.epoch), on_line=hear, hint=_INSTALL)
+                proc.run(command, env=_environment(supplies.secrets, context.epoch), on_line=hear, hint=INSTALL)
             except ProgramFailed as error:
-                raise BuildFailed(f"Docker could not build the image:\n{_reason(said)}") from error
+                raise build_failure(said, where=str(self._endpoint), data_root=self._data_root) from error
         facts = json.loads(metadata.read_text(encoding="utf-8"))
-        with _translated():
-            handle = str(self._client().images.get(reference).id)
         digest = Digest.parse(facts["containerimage.config.digest"])
-        return Image(engine=self.name, reference=reference, handle=handle, digest=digest)
+        return Image(engine=self.name, reference=reference, handle=self._handle(reference), digest=digest)
 
     def run(self, image: Image, job: Job, *, into: Path, listen: Listener) -> tuple[Completed, tuple[OutputFile, ...]]:
-        client = self._client(patience=(job.timeout or _FOREVER) + 60)
         name = f"reprobox-{uuid.uuid4().hex[:12]}"
-        with proc.guardian(["docker", "rm", "--force", "--volumes", name]), _translated():
-            if job.cpus is not None and job.cpus > (available := int(client.info()["NCPU"])):
-                raise InvalidInput(
-                    f"the experiment wants {job.cpus} CPUs and this engine has {available}",
-                    hint="lower `smoke.cpus` in reprobox.yaml, or run it on a larger machine",
-                )
-            client.api.create_container(name=name, image=image.handle, **_sealed(client, job))
+        removal = [*self._endpoint.command, "rm", "--force", "--volumes", name]
+        with self._connected(during="while the command ran") as client, proc.guardian(removal, hint=INSTALL):
+            info = client.info()
+            binds = [mount for mount in job.mounts if bindable(mount, info, by_socket=self._endpoint.by_socket)]
+            copied = [mount for mount in job.mounts if mount not in binds]
+            with cpus_for(client, job.cpus, available=int(info["NCPU"])) as cpus:
+                container = sealed(client, job, binds=binds, cpus=cpus)
+                client.api.create_container(name=name, image=image.handle, **container)
+            if job.mounts:
+                client.api.put_archive(name, str(WORK_FOLDER), archive(job.mounts, copied))
             completed = _follow(client, name, job, listen)
             outputs: list[OutputFile] = []
             if completed.exit_code == 0 and completed.reason is None:
@@ -125,50 +130,46 @@ class Docker:
                     outputs += _fetch(client, name, path, into, room)
         return completed, tuple(sorted(outputs, key=lambda output: output.path))
 
-    def _client(self, *, patience: float = 60) -> DockerClient:
-        """A client that waits ``patience`` seconds for an answer, or for the next word of a running command."""
-        import docker  # noqa: PLC0415 (slow to import)
+    def _connected(self, *, during: str = "") -> AbstractContextManager[DockerClient]:
+        return docker_context.connected(self._endpoint, during=during)
 
-        with _translated():
-            return docker.from_env(timeout=int(patience))
+    def _handle(self, reference: str) -> str:
+        from docker.errors import ImageNotFound  # noqa: PLC0415 (slow to import)
+
+        with self._connected() as client:
+            try:
+                return str(client.images.get(reference).id)
+            except ImageNotFound as error:
+                raise BuildFailed(
+                    f"buildx built the image, but not in the Docker daemon at {self._endpoint}",
+                    hint="buildx's active builder belongs to another daemon: `docker buildx use default`, "
+                    "and unset BUILDX_BUILDER",
+                ) from error
+
+    def _data_root(self) -> str:
+        with self._connected() as client:
+            return str(client.info()["DockerRootDir"])
 
 
-def _sealed(client: DockerClient, job: Job) -> dict[str, Any]:
-    """The container that DESIGN.md's journey of one output demands: only /work, HOME and /tmp can be written."""
-    from docker.types import Mount  # noqa: PLC0415 (slow to import)
-
-    temporary = "rw,exec,nosuid,nodev"
-    return {
-        "command": list(job.command),
-        "hostname": HOST_NAME,
-        "working_dir": str(WORK_FOLDER),
-        "environment": dict(job.env),
-        "volumes": [str(WORK_FOLDER)],
-        "labels": {LABEL: "1"},
-        "host_config": client.api.create_host_config(
-            network_mode="none",
-            read_only=True,
-            init=True,  # as process 1 the command would be deaf to signals that it sends itself
-            tmpfs={
-                "/tmp": f"{temporary},mode=1777",  # noqa: S108 (inside the container)
-                "/var/tmp": f"{temporary},mode=1777",  # noqa: S108
-                str(HOME_FOLDER): f"{temporary},mode=0700,uid={USER_ID},gid={USER_ID}",
-            },
-            mounts=[Mount(str(m.target), str(m.source), type="bind", read_only=True) for m in job.mounts],
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges:true"],
-            pids_limit=_PROCESSES,
-            shm_size=_SHARED_MEMORY,
-            cpuset_cpus=f"0-{job.cpus - 1}" if job.cpus else None,
-            mem_limit=job.memory,
-            memswap_limit=job.memory,
-        ),
-    }
+def require_usable(version: Mapping[str, Any]) -> None:
+    """Docker's answer to /version -> nothing. Raises EngineUnavailable for a Docker too old, or for Podman."""
+    names = [str(component.get("Name", "")) for component in version.get("Components") or ()]
+    if any("podman" in name.lower() for name in names):
+        raise EngineUnavailable(
+            f"Podman {version['Version']} answers in Docker's place, and it has no BuildKit",
+            hint="start Docker 23 or newer (rootless will do), or point DOCKER_HOST at one",
+        )
+    api = tuple(int(number) for number in re.findall(r"\d+", str(version["ApiVersion"]))[:2])
+    if api < _MINIMUM_API:
+        raise too_old(str(version["Version"]))
 
 
 def _follow(client: DockerClient, name: str, job: Job, listen: Listener) -> Completed:
     """Start the container, hand on what it says, and stop it when its time is over."""
+    patience = int(job.timeout or _FOREVER) + 60
+    client.api.timeout, short = patience, client.api.timeout  # for the next word of a command that may be silent
     stream = client.api.attach(name, stdout=True, stderr=True, stream=True, demux=True)
+    client.api.timeout = short
     late = threading.Event()
 
     def stop() -> None:
@@ -184,13 +185,13 @@ def _follow(client: DockerClient, name: str, job: Job, listen: Listener) -> Comp
         timer.start()
     complaint = b""
     try:
-        for stdout, stderr in stream:
+        for stdout, stderr in _as_they_come(stream):
             complaint = complaint or stderr or b""
             if stdout:
                 listen("stdout", stdout)
             if stderr:
                 listen("stderr", stderr)
-        code = int(client.api.wait(name)["StatusCode"])
+        code = int(client.api.wait(name, timeout=patience)["StatusCode"])
     finally:
         stream.close()
         if timer:
@@ -199,11 +200,23 @@ def _follow(client: DockerClient, name: str, job: Job, listen: Listener) -> Comp
     reason = None
     if late.is_set():
         reason = f"stopped after {job.timeout:g} s, its time-out"
-    elif code in {126, 127} and complaint.startswith(_NOT_STARTED):
+    elif code in {126, 127} and complaint.startswith(NOT_STARTED):
         reason = f"not started: the image has no program {job.command[0]}, or it cannot be executed"
+        if FOREIGN in complaint:
+            reason = "not started: the image is for another kind of CPU, and this machine has no qemu-user for it"
     elif client.api.inspect_container(name)["State"]["OOMKilled"]:
         reason = f"killed: it needed more than {(job.memory or 0) >> 20} MiB of memory"
     return Completed(exit_code=code, seconds=seconds, reason=reason)
+
+
+def _as_they_come(stream: Iterable[Frame]) -> Iterator[Frame]:
+    """The stream, with a connection that breaks in it told from what its listener raises."""
+    import requests  # noqa: PLC0415 (slow to import)
+
+    try:
+        yield from stream
+    except OSError as error:
+        raise requests.exceptions.ConnectionError(str(error)) from error
 
 
 def _fetch(client: DockerClient, name: str, path: PurePosixPath, into: Path, room: int) -> list[OutputFile]:
@@ -238,30 +251,3 @@ def _environment(secrets: Secrets, epoch: int) -> dict[str, str]:
     """buildx's own environment; what is secret is handed on in a variable, so that no file of it can be left behind."""
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in sorted(secrets.env.items())]
     return {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), _BUILD_ENV: "".join(lines)}
-
-
-def _reason(lines: Iterable[str]) -> str:
-    """The end of what BuildKit said, without its excerpts of the Dockerfile and without credentials."""
-    told = [line for line in lines if line.strip() and not _EXCERPT.match(line)]
-    return redact("\n".join(told[-proc.TAIL_LINES :]))
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Docker's own errors in our words."""
-    import requests  # noqa: PLC0415 (slow to import)
-    from docker.errors import APIError, DockerException  # noqa: PLC0415 (slow to import)
-
-    try:
-        yield
-    except APIError as error:
-        raise EngineUnavailable(f"Docker refused: {error.explanation or error}") from error
-    except (DockerException, requests.exceptions.RequestException) as error:
-        text = str(error)
-        if "Permission denied" in text:
-            raise EngineUnavailable(
-                "Docker's socket may not be used by this user", hint="join the group `docker`, or use rootless Docker"
-            ) from error
-        if "No such file" in text or "Connection refused" in text:
-            raise EngineUnavailable("no Docker daemon answers", hint=_INSTALL) from error
-        raise EngineUnavailable(f"Docker stopped answering: {text}", hint="is its daemon still running?") from error

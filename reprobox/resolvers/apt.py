@@ -128,9 +128,9 @@ class Apt:
         for name in ("etc", "lists/partial", "cache/archives/partial"):
             (folder / name).mkdir(parents=True)
         (folder / "status").write_bytes(self.status)
-        keyring, components = _keyring(self.distribution), " ".join(self.distribution.components)
+        keys, components = keyring(self.distribution), " ".join(self.distribution.components)
         lines = [
-            f"deb [arch={architecture} signed-by={keyring}] {source.mirror} {source.suite} {components}\n"
+            f"deb [arch={architecture} signed-by={keys}] {source.mirror} {source.suite} {components}\n"
             for source in self.sources
         ]
         (folder / "sources.list").write_text("".join(lines), encoding="utf-8")
@@ -194,7 +194,8 @@ def _connection() -> str:
     return settings
 
 
-def _keyring(distribution: Distribution) -> Path:
+def keyring(distribution: Distribution) -> Path:
+    """The public keys that sign a distribution's index. Raises ResolutionFailed where this machine has none."""
     for name in distribution.keyrings:
         if (_KEYRINGS / name).exists():
             return _KEYRINGS / name

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from reprobox.errors import InvalidInput
+from reprobox import proc
+from reprobox.errors import InvalidInput, ResolutionFailed
 
 MASK = "***"
 _UV_SETTINGS = (
@@ -92,6 +93,23 @@ def without_index(environ: Mapping[str, str] | None = None) -> bool:
     """Whether this machine's pip uses no index at all (``no-index``); uv has no variable for it."""
     environ = os.environ if environ is None else environ
     return pip_settings(environ).get("no-index", "").strip().lower() in {"1", "true", "yes", "on", "y", "t"}
+
+
+def default_index(environ: Mapping[str, str] | None = None) -> str:
+    """The URL of the index that packages come from first: this machine's configuration, else uv's own default.
+
+    It may hold credentials. Raises ProgramMissing and ProgramTooSlow; InvalidInput as ``index_environment`` does.
+    """
+    found = index_environment(environ)
+    if named := found.get("UV_DEFAULT_INDEX") or found.get("UV_INDEX_URL"):
+        return _NAMED.sub("", named.strip())
+    from uv import find_uv_bin  # noqa: PLC0415 (slow to import)
+
+    said = proc.run([find_uv_bin(), "pip", "compile", "--help"], env={**os.environ, "NO_COLOR": "1"}, timeout=10).text
+    told = re.search(r"by\s+default:\s+<(https?://[^>]+)>", said)
+    if not told:
+        raise ResolutionFailed("uv no longer says which index is its default", hint="name one in UV_DEFAULT_INDEX")
+    return told[1]
 
 
 def local_path(place: str) -> Path | None:

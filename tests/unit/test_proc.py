@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reprobox import proc
-from reprobox.errors import ProgramFailed, ProgramMissing
+from reprobox.errors import ProgramFailed, ProgramMissing, ProgramTooSlow
 
 
 def test_both_streams_are_kept_apart_and_heard_line_by_line() -> None:
@@ -72,3 +72,10 @@ def test_a_guardian_runs_its_command_when_its_owner_is_killed(tmp_path: Path) ->
     while not mark.exists():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_a_program_that_takes_too_long_is_ended_and_its_own_error() -> None:
+    began = time.monotonic()
+    with pytest.raises(ProgramTooSlow, match=r"sleep did not end within 0\.2 s"):
+        proc.run(["sleep", "30"], timeout=0.2)
+    assert time.monotonic() - began < 10

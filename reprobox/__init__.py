@@ -17,6 +17,7 @@ registry       the registry's protocol: references, digests, blobs
 console        words, tables and progress on the terminal
 config_model   reprobox.yaml's keys: their types, their limits, their words
 config         reprobox.yaml -> Project
+survey         a folder's files -> what they say, with lines
 tree           a checkout -> ProjectTree: which files are the project's, normalised
 lockfile       Lock <-> reprobox.lock; does the lock still fit
 baseline       Baseline <-> reprobox.baseline.json

@@ -38,21 +38,13 @@ class Instruction:
     @property
     def arguments(self) -> tuple[str, ...]:
         """The words behind the flags: of the exec form's list (JSON), else split at white space."""
-        rest = self.value[self._behind_flags :].strip()
-        if rest.startswith("["):
-            try:
-                words = json.loads(rest)
-            except (ValueError, RecursionError):
-                words = None
-            if isinstance(words, list) and all(isinstance(word, str) for word in words):
-                return tuple(words)
-        return tuple(rest.split())
+        return self._exec_form or tuple(self.value[self._behind_flags :].split())
 
     @property
     def shell(self) -> str:
         """What a RUN gives to the shell, its first line being ``line``: the script behind the flags."""
-        if self.value[self._behind_flags :].lstrip().startswith("[") and len(self.arguments) > 1:
-            return shlex.join(self.arguments)
+        if self._exec_form:
+            return shlex.join(self._exec_form)
         flags = _SHELL_FLAGS.match(self.script)
         return "\\\n" * flags[0].count("\n") + self.script[flags.end() :] if flags else self.script
 
@@ -63,6 +55,14 @@ class Instruction:
             return None
         keyword, value = _keyword(self.value)
         return Instruction(keyword=keyword, value=value, line=self.line, script=_keyword(self.script)[1])
+
+    @property
+    def _exec_form(self) -> tuple[str, ...] | None:
+        try:
+            words = json.loads(self.value[self._behind_flags :])
+        except (ValueError, RecursionError):
+            return None
+        return tuple(words) if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
 
     def _flags(self) -> Iterator[re.Match[str]]:
         place = 0

@@ -26,6 +26,7 @@ recipe         Project, Lock -> Recipe (pure)
 render         Recipe -> Context (pure; Jinja lives here only)
 compare        two outputs -> Verdict (pure)
 resolvers      Project -> Lock: Python packages, base images, bootstrapped distributions
+lint           what cannot be reproduced as it stands
 engines        Context -> Image; Image, Job -> Completed
 experiment     Image, smoke -> Run
 report         Verdict -> terminal, JSON

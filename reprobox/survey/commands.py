@@ -99,8 +99,9 @@ def read(text: str, *, line: int = 1) -> tuple[Command, ...]:
 
 def requirement(text: str) -> Package:
     """One requirement as pip takes it: a name with specifiers, a URL, or a path."""
-    direct = re.fullmatch(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*@\s*(\S.*)", text)
-    name, target = (direct[1], direct[2]) if direct else (None, text.strip())
+    plain = " ".join(text.split())
+    direct = re.fullmatch(r"([A-Za-z0-9][\w.-]*) ?(?:\[[^\]]*\])? ?@ ?(\S.*)", plain)
+    name, target = (direct[1], direct[2]) if direct else (None, plain)
     if _URL.match(target) or target.startswith("git+"):
         return Package(text=text, name=name, pinned=bool(_COMMIT.search(target) or _HASHED.search(target)))
     if target.startswith((".", "/", "~")) or re.search(r"\.(?:whl|tar\.gz|zip)$", target) or "/" in target:
@@ -223,13 +224,13 @@ def _conda(words: Sequence[str]) -> Command | None:
     return _blank(
         Kind.CONDA,
         plain[0],
-        packages=[_conda_package(word) for word in plain[1:] if _known(word)],
+        packages=[conda_package(word) for word in plain[1:] if _known(word)],
         files=[value for name, value in options if name in _CONDA_FILES],
         indexes=[value for name, value in options if name in _CONDA_CHANNELS],
     )
 
 
-def _conda_package(text: str) -> Package:
+def conda_package(text: str) -> Package:
     """A conda match specification; ``numpy=1.26`` leaves the last number open, ``=1.26.4`` hardly anything."""
     match = re.fullmatch(r"(?:[^:]*::)?([A-Za-z0-9_.-]+)\s*(?:={1,2}([^=<>!,|*]+)(=[^*]*)?)?", text)
     version = match[2] if match else None

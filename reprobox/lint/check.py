@@ -45,8 +45,7 @@ def lint(root: Path, paths: Iterable[Path] = ()) -> Report:
     found = set(_Lint(folder, _project(root)).findings())
     kept = [one for one in found if PurePosixPath(one.file) in wanted and not _silenced(one, folder)]
     kept.sort(key=lambda one: (one.file, one.line or 0, one.rule, one.what))
-    unread = tuple(one for one in folder.unread if not paths or PurePosixPath(one[0]) in wanted)
-    return Report(findings=tuple(kept), files=len(wanted), unread=unread)
+    return Report(findings=tuple(kept), files=len(wanted), unread=folder.unread)
 
 
 def _project(root: Path) -> Project | None:

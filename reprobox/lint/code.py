@@ -108,8 +108,8 @@ def _code(path: PurePosixPath, parts: Sequence[Part]) -> Code:
         for node in ast.walk(part.tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    short = alias.asname or alias.name.partition(".")[0]
-                    names[short] = alias.name if alias.asname else short
+                    bound = alias.asname or alias.name.partition(".")[0]
+                    names[bound] = alias.name if alias.asname else bound
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 for alias in node.names:
                     names[alias.asname or alias.name] = f"{node.module}.{alias.name}"

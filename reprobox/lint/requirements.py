@@ -24,6 +24,9 @@ LOCKS = {
 }
 """Files that hold what a file of this kind asks, where they stand beside it."""
 
+MOST_ENTRIES = 2_000
+"""How many things one file may ask for whose lines are looked up by their text."""
+
 _ASIDE = re.compile(r"(?:^|[-_./])(?:dev|develop|doc|docs|lint|test|tests|testing|typing|build|ci)(?:[-_./]|$)")
 _FOREIGN = re.compile(
     r"(?:appnope|libcxx|m2w64-.*|pyobjc.*|pypiwin32|pywin32|pywin32-ctypes|pywinpty|ucrt|vc|vc14_runtime"
@@ -178,6 +181,7 @@ def _unpinned(
         for entry in asked.entries
         if not entry.pinned
         and not _GIT.search(entry.text)
+        and not is_on_host(entry.text, path.parent)
         and _normal(entry.name or "") not in _TOOLS | held
         and not source.silences("unpinned-requirement", entry.line)
     ]
@@ -256,12 +260,12 @@ def _pyproject(source: Source) -> Asked:
     project = _table(_toml(source).get("project"))
     named = project.get("dependencies")
     texts = [text for text in named if isinstance(text, str)] if isinstance(named, list) else []
-    return Asked(entries=tuple(_entry(text, source.line_with(text)) for text in texts))
+    return Asked(entries=tuple(_entry(text, source.line_with(text)) for text in texts[:MOST_ENTRIES]))
 
 
 def _pipfile(source: Source) -> Asked:
     entries = []
-    for name, wanted in _table(_toml(source).get("packages")).items():
+    for name, wanted in list(_table(_toml(source).get("packages")).items())[:MOST_ENTRIES]:
         version = wanted if isinstance(wanted, str) else _table(wanted).get("version")
         exact = isinstance(version, str) and version.startswith("==") and "*" not in version
         reference = _table(wanted).get("ref")
@@ -283,9 +287,8 @@ def _setup(source: Source) -> Asked:
         return Asked()
     quoted = re.findall(r"""["']([^"'\n]+)["']""", match[1])
     texts = quoted if match[1].startswith("[") else [line.strip() for line in match[1].split("\n") if line.strip()]
-    return Asked(
-        entries=tuple(_entry(text, source.line_with(text)) for text in texts if re.match(r"[A-Za-z0-9]", text))
-    )
+    named = [text for text in texts if re.match(r"[A-Za-z0-9]", text)]
+    return Asked(entries=tuple(_entry(text, source.line_with(text)) for text in named[:MOST_ENTRIES]))
 
 
 def _conda(source: Source) -> Asked:

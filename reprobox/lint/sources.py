@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from reprobox import tree
-from reprobox.config import is_own
+from reprobox.config import CONFIG_FILE, is_own
 from reprobox.errors import InvalidInput
 from reprobox.lint.findings import ignored
 
@@ -87,21 +87,25 @@ def read(root: Path, paths: Iterable[Path] = ()) -> tuple[Folder, frozenset[Pure
     tracked = tree.tracked(root)
     names = set(_walk(root, unread) if tracked is None else tracked)
     asked = [_below(root, path) for path in paths]
-    names |= {path for path in asked if (root / path).is_file()}
+    named = [PurePosixPath(CONFIG_FILE), *asked]  # seen even where git does not track them
+    names |= {path for path in named if os.path.lexists(root / path) and not (root / path).is_dir()}
+
+    def wanted(path: PurePosixPath) -> bool:
+        return not asked or any(path.is_relative_to(some) for some in asked)
+
     sources = []
     for path in sorted(names, key=str):
-        if not is_own(path) or path == PurePosixPath("reprobox.yaml"):
+        if not is_own(path) or path == PurePosixPath(CONFIG_FILE):
             source = _source(root, path, unread)
             sources += [source] if source else []
     folder = Folder(
         root=root,
         sources=tuple(sources),
         git=tracked is not None,
-        unread=tuple(sorted(unread)),
+        unread=tuple(sorted(one for one in unread if wanted(PurePosixPath(one[0])))),
         by_path={source.path: source for source in sources},
     )
-    wanted = (path for path in folder.by_path if not asked or any(path.is_relative_to(some) for some in asked))
-    return folder, frozenset(wanted)
+    return folder, frozenset(filter(wanted, folder.by_path))
 
 
 def kind(path: PurePosixPath) -> str:
@@ -182,7 +186,7 @@ def _source(root: Path, path: PurePosixPath, unread: list[tuple[str, str]]) -> S
             if not stat.S_ISDIR(status.st_mode):
                 unread.append((str(path), "is not a regular file"))
             return None
-        wanted = kind(path) or path.name == "reprobox.yaml"
+        wanted = kind(path) or path.name == CONFIG_FILE
         small = status.st_size < tree.POINTER_SIZE or path.suffix in {".pem", ".key"}
         if wanted and status.st_size > LARGEST:
             unread.append((str(path), f"is larger than {LARGEST // 1024 // 1024} MiB"))

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from reprobox import determinism
+from reprobox.config import CONFIG_FILE
 from reprobox.errors import ReproboxError
 from reprobox.lint.findings import Finding
 from reprobox.lint.reach import named
 from reprobox.lint.sources import Folder
 from reprobox.model import Project
 
-_FILE = "reprobox.yaml"
 _OURS = frozenset({"HOME", "PATH"})
 
 
@@ -89,4 +89,4 @@ def _finding(rule: str, text: str, key: str, what: str, todo: str) -> Finding:
     ]
     last = rule == "output-is-source"
     line = (lines[-1] if last else lines[0]) if lines else None
-    return Finding(rule=rule, file=_FILE, line=line, what=what, todo=todo)
+    return Finding(rule=rule, file=CONFIG_FILE, line=line, what=what, todo=todo)

@@ -15,6 +15,8 @@ from reprobox.lint.sources import Source
 from reprobox.model import PythonVersion
 from reprobox.survey import notebook
 
+_ASKED = (ast.Call, ast.Constant, ast.Expr, ast.If, ast.Import, ast.ImportFrom, ast.JoinedStr)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -32,16 +34,19 @@ class Code:
     parts: tuple[Part, ...]
     names: Mapping[str, str]
 
-    def nodes(self) -> Iterator[tuple[ast.AST, int]]:
-        """Every node that has a line, with the file's line."""
-        for part in self.parts:
-            for node in ast.walk(part.tree):
-                if isinstance(node, ast.expr | ast.stmt):
-                    yield node, part.line_of(node.lineno)
+    @cached_property
+    def nodes(self) -> tuple[tuple[ast.AST, int], ...]:
+        """Every node of a kind that a rule asks for, with the file's line."""
+        return tuple(
+            (node, part.line_of(node.lineno))
+            for part in self.parts
+            for node in ast.walk(part.tree)
+            if isinstance(node, _ASKED)
+        )
 
     def calls(self) -> Iterator[tuple[ast.Call, str, int]]:
         """Every call, with the full name of what is called, empty where that is no name."""
-        for node, line in self.nodes():
+        for node, line in self.nodes:
             if isinstance(node, ast.Call):
                 yield node, self.name_of(node.func), line
 
@@ -104,16 +109,16 @@ def too_new(python: PythonVersion | None) -> bool:
 
 def _code(path: PurePosixPath, parts: Sequence[Part]) -> Code:
     names: dict[str, str] = {}
-    for part in parts:
-        for node in ast.walk(part.tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    bound = alias.asname or alias.name.partition(".")[0]
-                    names[bound] = alias.name if alias.asname else bound
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                for alias in node.names:
-                    names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-    return Code(path=path, parts=tuple(parts), names=names)
+    code = Code(path=path, parts=tuple(parts), names=names)
+    for node, _ in code.nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                bound = alias.asname or alias.name.partition(".")[0]
+                names[bound] = alias.name if alias.asname else bound
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return code
 
 
 # --- small questions --------------------------------------------------------------------------

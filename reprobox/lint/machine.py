@@ -34,7 +34,7 @@ _NEW_CHANCE = re.compile(r"numpy\.random\.(?:default_rng|RandomState|SeedSequenc
 def host_paths(code: Code) -> Iterator[Finding]:
     """Absolute paths that exist on one machine only, in text that is no documentation."""
     passed_over = _passed_over(code)
-    for node, line in code.nodes():
+    for node, line in code.nodes:
         text = node.value if isinstance(node, ast.Constant) and id(node) not in passed_over else None
         if isinstance(text, str) and _is_host_path(text):
             yield Finding(
@@ -56,7 +56,7 @@ def _is_host_path(text: str) -> bool:
 def _passed_over(code: Code) -> set[int]:
     """Texts that stand alone (docstrings), and those inside an f-string that are not its beginning."""
     found: set[int] = set()
-    for node, _ in code.nodes():
+    for node, _ in code.nodes:
         if isinstance(node, ast.Expr):
             found.add(id(node.value))
         elif isinstance(node, ast.JoinedStr):
@@ -66,7 +66,7 @@ def _passed_over(code: Code) -> set[int]:
 
 def _read_from_tmp(code: Code) -> Iterator[Finding]:
     """Files of /tmp that are read, and named nowhere else in this file (as they would be where it writes them)."""
-    texts = Counter(node.value for node, _ in code.nodes() if isinstance(node, ast.Constant))
+    texts = Counter(node.value for node, _ in code.nodes if isinstance(node, ast.Constant))
     for call, name, line in code.calls():
         text = text_of(first_argument(call))
         mode = text_of(call.args[1]) if len(call.args) > 1 else "r"

@@ -151,7 +151,7 @@ def _process(first: ast.expr | None) -> tuple[str, str] | None:
 
 def _guarded(code: Code) -> Iterator[int]:
     """The calls that stand under a question whether a file exists."""
-    for node, _ in code.nodes():
+    for node, _ in code.nodes:
         if isinstance(node, ast.If) and any(
             isinstance(part, ast.Call) and (call_attribute(part) or code.name_of(part.func)) in _EXISTS
             for part in ast.walk(node.test)

@@ -46,7 +46,7 @@ def _is_code(source: Source) -> bool:
 
 def _imported(code: Code, folder: Folder) -> Iterator[PurePosixPath]:
     here = code.path.parent
-    for node, _ in code.nodes():
+    for node, _ in code.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _module(alias.name, here, folder)

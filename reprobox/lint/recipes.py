@@ -83,7 +83,7 @@ def check_script(source: Source, *, runs: bool) -> Iterator[Finding]:
     yield from (one for one in check_commands(source, found, source.text, snapshot=True) if one.rule not in _LATER)
 
 
-_LATER = frozenset({"apt-upgrade", "unpinned-apt"})
+_LATER = frozenset({"apt-upgrade", "unpinned-apt", "unverified-download"})
 """What a script does to a machine, and not to an image."""
 
 

@@ -27,7 +27,10 @@ LOCKS = {
 MOST_ENTRIES = 2_000
 """How many things one file may ask for whose lines are looked up by their text."""
 
-_ASIDE = re.compile(r"(?:^|[-_./])(?:dev|develop|doc|docs|lint|test|tests|testing|typing|build|ci)(?:[-_./]|$)")
+_ASIDE = re.compile(
+    r"(?:^|[-_./])(?:dev|develop|doc|docs|lint|test|tests|testing|typing|build|ci|win|win32|windows|mac|macos|osx|darwin)"
+    r"(?:[-_./]|$)"
+)
 _FOREIGN = re.compile(
     r"(?:appnope|libcxx|m2w64-.*|pyobjc.*|pypiwin32|pywin32|pywin32-ctypes|pywinpty|ucrt|vc|vc14_runtime"
     r"|vs2015_runtime|win_inet_pton|wincertstore|winpty)",
@@ -65,8 +68,9 @@ class Asked:
 def check(folder: Folder, *, environment: PurePosixPath | None, locked: frozenset[str]) -> Iterator[Finding]:
     """The findings of all environment files.
 
-    ``environment`` is the one that reprobox.yaml names: then only it and what it includes can be unpinned, since
-    the others are no part of the image. ``locked`` are the paths that a lock answers for.
+    ``environment`` is the one that reprobox.yaml names: then it and what it includes are asked, since the others
+    are no part of the image; without it all whose names do not set them aside (for tests, documentation, another
+    system). ``locked`` are the paths that a lock answers for.
     """
     kinds = ("requirements", "pyproject", "pipfile", "setup", "conda")
     files: dict[PurePosixPath, Asked] = {}
@@ -77,13 +81,15 @@ def check(folder: Folder, *, environment: PurePosixPath | None, locked: frozense
             files[source.path] = read(source)
         except InvalidInput as error:
             yield unreadable(source, error)
-    part = closure(environment, files) if environment else frozenset(files)
+    part = (
+        closure(environment, files) if environment else {path for path in files if not _ASIDE.search(str(path).lower())}
+    )
     constraints = {path for asked in files.values() for path in asked.constraints}
     for path, asked in files.items():
-        source = folder.by_path[path]
-        yield from _sure(source, asked)
-        if path in part and path not in constraints and not re.match(r"constraints?[-_.]", path.name):
-            yield from _unpinned(folder, source, asked, files, locked, named=environment is not None)
+        if path in part:
+            yield from _sure(folder.by_path[path], asked)
+        if path in part - constraints and not re.match(r"constraints?[-_.]", path.name):
+            yield from _unpinned(folder, folder.by_path[path], asked, files, locked)
 
 
 def read(source: Source) -> Asked:
@@ -161,11 +167,9 @@ def _unpinned(
     asked: Asked,
     files: Mapping[PurePosixPath, Asked],
     locked: frozenset[str],
-    *,
-    named: bool,
 ) -> Iterator[Finding]:
     path = source.path
-    if str(path) in locked or asked.hashed or (not named and _ASIDE.search(str(path).lower())):
+    if str(path) in locked or asked.hashed:
         return
     if _has_lock(folder, path, files):
         return

@@ -152,6 +152,8 @@ SILENT: list[tuple[str, str]] = [
     ("requirements.txt", "torch==2.5.1+cu121\nnvidia-cublas-cu12==1\n--index-url https://wheels.example/whl/cu121\n"),
     ("requirements.txt", "torch==2.5.1+cu121\n# torch==2.5.1+cu118\n"),
     ("requirements-dev.txt", "pytest\n"),
+    ("docs/requirements.txt", "theme @ git+https://git.example/theme.git\n"),
+    ("requirements-windows.txt", "pywin32==306\n"),
     ("requirements.txt", "pip\nsetuptools>=60\n"),
     ("pyproject.toml", '[project]\nname = "x"\n[build-system]\nrequires = ["hatchling"]\n'),
     ("Pipfile", f'[packages]\na = "==1.0"\nb = {{git = "git:x", ref = "{COMMIT}"}}\nc = {{path = "."}}\n'),

@@ -24,6 +24,7 @@ def words(text: str) -> list[tuple[int, str]]:
         ("if a; then b; fi", [(1, "a"), (1, "b"), (1, "fi")]),
         ("'a b' \"c \\\" $D\" e\\ f", [(1, 'a b c " $D e f')]),
         ("x=$(a $(b))\nc", [(1, "a $(b)"), (1, "b"), (2, "c")]),
+        ("a $(b $(c) d) e", [(1, "a $(b $(c) d) e"), (1, "b $(c) d"), (1, "c")]),
         ("a `b` \"$(c)\"", [(1, "a `b` $(c)"), (1, "b"), (1, "c")]),
         ("bash -ec 'a\nb'", [(1, "bash -ec a\nb"), (1, "a"), (2, "b")]),
         ("a >out 2>&1 <in b 2>/dev/null >> x", [(1, "a b")]),

@@ -17,6 +17,7 @@ registry       the registry's protocol: references, digests, blobs
 console        words, tables and progress on the terminal
 config_model   reprobox.yaml's keys: their types, their limits, their words
 config         reprobox.yaml -> Project
+survey         a folder's files -> what they say, with lines
 tree           a checkout -> ProjectTree: which files are the project's, normalised
 lockfile       Lock <-> reprobox.lock; does the lock still fit
 baseline       Baseline <-> reprobox.baseline.json
@@ -25,6 +26,7 @@ recipe         Project, Lock -> Recipe (pure)
 render         Recipe -> Context (pure; Jinja lives here only)
 compare        two outputs -> Verdict (pure)
 resolvers      Project -> Lock: Python packages, base images, bootstrapped distributions
+lint           what cannot be reproduced as it stands
 engines        Context -> Image; Image, Job -> Completed
 experiment     Image, smoke -> Run
 report         Verdict -> terminal, JSON

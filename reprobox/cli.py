@@ -222,6 +222,33 @@ def doctor(session: Session, as_json: bool) -> int:
 
 
 @cli.command()
+@click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
+@as_json
+@click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path))
+@pass_session
+def lint(session: Session, strict: bool, as_json: bool, paths: tuple[Path, ...]) -> int:
+    """Say what cannot be reproduced as it stands, and what to do: the whole project, or some of its files.
+
+    A comment `# reprobox: ignore[RULE]` on a line, or on its own above it, silences a rule there.
+
+    Example: reprobox lint
+    """
+    from reprobox import workflow  # noqa: PLC0415
+    from reprobox.report import lint as report  # noqa: PLC0415
+
+    found = workflow.lint(session.root, tuple(Path.cwd() / path for path in paths))
+    for file, reason in found.unread:
+        session.console.note(f"not read: {file} {reason}")
+    if as_json:
+        _print_json(report.as_json(found))
+    else:
+        click.echo(report.render(found), nl=False)
+        for line in workflow.workflow_commands(session.root, found):
+            click.echo(line, err=True)
+    return found.exit_code(strict=strict)
+
+
+@cli.command()
 def schema() -> int:
     """Print the JSON Schema of reprobox.yaml, for editors.
 

@@ -24,7 +24,7 @@ from reprobox.errors import InvalidInput, ProgramFailed
 from reprobox.files import STATE_FOLDER, explain, state_folder, write_whole
 from reprobox.model import SMALL_INPUT, Digest, Project, ProjectTree, TreeFile
 
-__all__ = ["OWN_FILES", "OWN_FOLDERS", "RENDERED_FILES", "RENDERED_MARK", "digests", "is_own", "read"]
+__all__ = ["OWN_FILES", "OWN_FOLDERS", "RENDERED_FILES", "RENDERED_MARK", "digests", "is_own", "read", "tracked"]
 
 RENDERED_MARK = b"rendered by reprobox"
 """What the first line of a rendered file holds; a Dockerfile without it is the user's own."""
@@ -101,6 +101,11 @@ def digests(root: Path, paths: Iterable[PurePosixPath]) -> Mapping[PurePosixPath
     """The digests of files below ``root``, from the same cache. Raises InvalidInput for what is no regular file."""
     with _Digests(root) as known:
         return {path: known.of(path, _status(root, path)) for path in sorted(paths, key=_path_bytes)}
+
+
+def tracked(root: Path) -> tuple[PurePosixPath, ...] | None:
+    """What git tracks below ``root``, or None where there is no git. Raises as ``read`` does."""
+    return None if _prefix(root) is None else tuple(_tracked(root, PurePosixPath()))
 
 
 # --- which files ------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from reprobox import baseline as baselines
 from reprobox import cache, config, determinism, experiment, files, lockfile, recipe, render, tree
@@ -39,6 +41,9 @@ from reprobox.model import (
     Verdict,
 )
 from reprobox.resolvers.python import Upgrade
+
+if TYPE_CHECKING:
+    from reprobox.lint.check import Report
 
 _RUNS = "runs"
 
@@ -133,6 +138,27 @@ def _smoke_inputs(project: Project) -> tuple[LockedFile, ...]:
 
 def _holds(path: Path, data: bytes) -> bool:
     return path.is_file() and path.read_bytes() == data
+
+
+# --- lint -------------------------------------------------------------------------------------
+
+
+def lint(root: Path, paths: Iterable[Path]) -> Report:
+    """What cannot be reproduced as it stands, in all of the project's files or in those that ``paths`` name."""
+    from reprobox.lint import check  # noqa: PLC0415 (slow to import)
+
+    return check.lint(root, tuple(paths))
+
+
+def workflow_commands(root: Path, report: Report) -> list[str]:
+    """A report's findings as GitHub Actions wants them; none anywhere else."""
+    from reprobox.report import lint as written  # noqa: PLC0415
+
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return []
+    checkout = Path(os.environ.get("GITHUB_WORKSPACE") or root)
+    inside = root.relative_to(checkout) if root.is_relative_to(checkout) else Path()
+    return written.workflow_commands(report, folder=PurePosixPath(inside))
 
 
 # --- render, build ----------------------------------------------------------------------------

@@ -76,6 +76,8 @@ def _decode(data: bytes, encoding: str, file: str, source: str | None) -> str:
             f"{file}:{line}: not {encoding}{because}: byte 0x{data[error.start]:02x}",
             hint="save it as UTF-8, or name its encoding in the first line: # -*- coding: latin-1 -*-",
         ) from error
+    except UnicodeError as error:  # idna, punycode, undefined: codecs that say no byte
+        raise InvalidInput(f"{file}: not {encoding}{because}", hint="save it as UTF-8") from error
 
 
 def lines(text: str) -> Iterator[tuple[int, str]]:

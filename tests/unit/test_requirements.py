@@ -319,6 +319,7 @@ def test_what_cannot_be_locked_is_refused_with_its_place(
 
 REFUSED_FILES: list[tuple[bytes, str, str]] = [
     (b"six\n# f\xfcr\n", "requirements.in:2: not utf-8: byte 0xfc", "coding: latin-1"),
+    (b"# coding: undefined\nsix", "not undefined, which its coding line names", "UTF-8"),
     (b"# coding: klingon\nsix", "no such encoding: klingon, which its coding line names", "UTF-8"),
     (codecs.BOM_UTF16_LE + b"s\0i", "not utf-16-le, which its byte order mark names", "UTF-8"),
     ("six\n".encode("utf-16-le"), "it holds NUL bytes", "UTF-8"),

@@ -1,0 +1,81 @@
+"""Lint's report -> lines for people, JSON, and annotations for GitHub Actions. Pure."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import PurePosixPath
+from typing import Any
+
+from reprobox.console import printable
+from reprobox.lint.check import Report
+from reprobox.lint.findings import Finding, Severity
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """``{"findings": [...], "files": n, "unread": [...]}``; a finding about a file as such has no line."""
+    return {
+        "findings": [
+            {
+                "rule": one.rule,
+                "severity": one.severity.value,
+                "file": one.file,
+                "line": one.line,
+                "what": one.what,
+                "todo": one.todo,
+            }
+            for one in report.findings
+        ],
+        "files": report.files,
+        "unread": [{"file": file, "reason": reason} for file, reason in report.unread],
+    }
+
+
+def render(report: Report) -> str:
+    """The findings file by file, and a line that sums them up. Ends with a newline."""
+    groups = [
+        "".join(f"{_line(one)}\n    {_inert(one.todo)}\n" for one in some)
+        for _, some in groupby(report.findings, key=lambda one: one.file)
+    ]
+    return "\n".join([*groups, f"{summary(report)}\n"])
+
+
+def summary(report: Report) -> str:
+    """``2 errors, 1 warning in 12 files``."""
+    errors = sum(one.severity is Severity.ERROR for one in report.findings)
+    counts = [_count(errors, "error"), _count(len(report.findings) - errors, "warning")]
+    said = [count for count in counts if not count.startswith("0 ")]
+    files = _count(report.files, "file")
+    return f"{', '.join(said)} in {files}" if said else f"{files}, nothing found"
+
+
+def workflow_commands(report: Report, *, folder: PurePosixPath) -> list[str]:
+    """GitHub Actions' workflow commands; ``folder`` is the project's place in the repository."""
+    return [
+        f"::{one.severity.value} file={_property(str(folder / one.file))},line={one.line or 1},"
+        f"title={_property(f'reprobox lint: {one.rule}')}::{_data(f'{one.what}; {one.todo}')}"
+        for one in report.findings
+    ]
+
+
+def _line(finding: Finding) -> str:
+    place = finding.file if finding.line is None else f"{finding.file}:{finding.line}"
+    sign = " (error)" if finding.severity is Severity.ERROR else ""
+    return _inert(f"{place}: {finding.rule}{sign}: {finding.what}")
+
+
+def _inert(text: str) -> str:
+    """One line that neither a terminal nor GitHub Actions obeys."""
+    line = printable(text).replace("\n", "\\n").replace("##[", "## [")
+    return f"./{line}" if line.startswith("::") else line
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,1 @@
+"""A folder's files -> what they say, with lines: Dockerfiles, definition files, notebooks, shell commands."""

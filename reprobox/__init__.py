@@ -29,7 +29,8 @@ engines        Context -> Image; Image, Job -> Completed
 experiment     Image, smoke -> Run
 report         Verdict -> terminal, JSON
 workflow       the verbs, in order
-cli            arguments in, exit codes out (click lives here only)
+command_line   what the verbs' words have in common: options, examples, order, completion
+cli            arguments in, exit codes out (click lives in these two only)
 =============  ==============================================================================
 """
 

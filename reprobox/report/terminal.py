@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TextIO
 
 from reprobox.compare.verdict import CONTROL, RUN, overall
-from reprobox.console import ASCII_MARKS, UNICODE_MARKS, Marks, duration, has_colour, marks, printable
+from reprobox.console import ASCII_MARKS, UNICODE_MARKS, Marks, duration, has_colour, marks, printable, size
 from reprobox.determinism import describe
 from reprobox.model import Finding, Status, Verdict
 
@@ -107,18 +107,6 @@ def summary(verdict: Verdict) -> str:
             Status.RUN_FAILED: "; but the control did not run to its end",
         }.get(control.status, "; but the control could not be judged")
     return of + how + where + but + effort
-
-
-def size(number: int) -> str:
-    """A number of bytes for people: ``812 B``, ``12.3 KiB``, ``1.0 GiB``."""
-    if number < 1024:
-        return f"{number} B"
-    amount = float(number)
-    for unit in ("KiB", "MiB", "GiB"):
-        amount /= 1024
-        if amount < 1023.95:
-            return f"{amount:.1f} {unit}"
-    return f"{amount / 1024:.1f} TiB"
 
 
 def _advice(verdict: Verdict) -> str:

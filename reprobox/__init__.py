@@ -27,7 +27,7 @@ compare        two outputs -> Verdict (pure)
 resolvers      Project -> Lock: Python packages, base images, bootstrapped distributions
 engines        Context -> Image; Image, Job -> Completed
 experiment     Image, smoke -> Run
-report         Verdict -> terminal, JSON
+report         Verdict -> terminal, JSON, Markdown
 workflow       the verbs, in order
 command_line   what the verbs' words have in common: options, examples, order, completion
 cli            arguments in, exit codes out (click lives in these two only)

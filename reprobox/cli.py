@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,9 @@ from reprobox.command_line import (
     pass_session,
     platforms,
 )
+
+if TYPE_CHECKING:
+    from reprobox.model import Verdict
 
 EVERYTHING = "*"
 
@@ -180,15 +183,16 @@ def record(session: Session, force: bool, as_json: bool) -> int:
       reprobox record --force
     """
     from reprobox import workflow  # noqa: PLC0415
-    from reprobox.report import machine, terminal  # noqa: PLC0415
+    from reprobox.report import machine  # noqa: PLC0415
 
     recorded = workflow.record(session.root, force=force, engine=workflow.engine(), console=session.console)
     if as_json:
         _print_json(machine.verdict_json(recorded.verdict) | {"recorded": recorded.written})
     else:
-        click.echo(terminal.for_stream(recorded.verdict, sys.stdout), nl=False)
+        _show(session, recorded.verdict)
         if recorded.written:
             _say("Recorded in reprobox.baseline.json; commit it.")
+    _summarise(session, recorded.verdict)
     return 0 if recorded.accepted else recorded.verdict.exit_code
 
 
@@ -215,7 +219,7 @@ def verify(session: Session, runs: int, control: bool, as_json: bool) -> int:
       reprobox verify --runs 3 --control
     """
     from reprobox import workflow  # noqa: PLC0415
-    from reprobox.report import machine, terminal  # noqa: PLC0415
+    from reprobox.report import machine  # noqa: PLC0415
 
     found = workflow.verify(
         session.root, runs=runs, control=control, engine=workflow.engine(), console=session.console
@@ -223,7 +227,8 @@ def verify(session: Session, runs: int, control: bool, as_json: bool) -> int:
     if as_json:
         _print_json(machine.verdict_json(found))
     else:
-        click.echo(terminal.for_stream(found, sys.stdout), nl=False)
+        _show(session, found)
+    _summarise(session, found)
     return found.exit_code
 
 
@@ -251,6 +256,20 @@ def completion(shell: str) -> int:
     """
     click.echo(completion_script(cli, shell))
     return 0
+
+
+def _show(session: Session, verdict: Verdict) -> None:
+    from reprobox.report import terminal  # noqa: PLC0415
+
+    click.echo(terminal.for_stream(verdict, sys.stdout, brief=session.quiet), nl=False)
+
+
+def _summarise(session: Session, verdict: Verdict) -> None:
+    """Put the verdict on the page of a GitHub Actions job; where that fails, only a warning says so."""
+    from reprobox.report import markdown  # noqa: PLC0415
+
+    if problem := markdown.append(markdown.render(verdict)):
+        session.console.warn(problem)
 
 
 def _say(*lines: str) -> None:

@@ -18,9 +18,12 @@ from reprobox.console.words import ASCII_MARKS, UNICODE_MARKS, Marks, duration, 
 from reprobox.errors import ReproboxError
 
 __all__ = [
-    "ASCII_MARKS", "UNICODE_MARKS", "Console", "Marks", "Step", "duration", "error", "has_colour", "is_terminal",
-    "make", "marks", "one_line", "printable", "size",
+    "ASCII_MARKS", "BRIEF", "UNICODE_MARKS", "Console", "Marks", "Step", "duration", "error", "has_colour",
+    "is_terminal", "make", "marks", "one_line", "printable", "size",
 ]  # fmt: skip
+
+BRIEF = 1.0
+"""Seconds below which a brief step leaves no line."""
 
 
 class Step:
@@ -43,8 +46,11 @@ class Console:
     """Where the verbs speak. The base class is silent."""
 
     @contextmanager
-    def step(self, title: str) -> Iterator[Step]:
-        """Work with a beginning and an end: ``with console.step("Resolving packages") as step: ...``"""
+    def step(self, title: str, *, brief: bool = False) -> Iterator[Step]:
+        """Work with a beginning and an end: ``with console.step("Resolving packages") as step: ...``
+
+        A ``brief`` one leaves a line only where it failed or took a second.
+        """
         yield Step()
 
     def note(self, text: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from reprobox.console import Console, Step, has_colour, words
+from reprobox.console import BRIEF, Console, Step, has_colour, words
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -34,7 +34,7 @@ class Bars(Console):
         self._depth = 0
 
     @contextmanager
-    def step(self, title: str) -> Iterator[Step]:
+    def step(self, title: str, *, brief: bool = False) -> Iterator[Step]:
         title = words.one_line(title)
         if self._progress is None:
             self._progress = _progress(self._rich, self._marks)
@@ -52,7 +52,9 @@ class Bars(Console):
             if self._depth == 0:
                 progress.stop()
                 self._progress = None
-            self._line(f"{mark} ", style, f"{title}  {words.duration(time.monotonic() - began)}")
+            seconds = time.monotonic() - began
+            if not (brief and style == "green" and seconds < BRIEF):
+                self._line(f"{mark} ", style, f"{title}  {words.duration(seconds)}")
 
     def note(self, text: str) -> None:
         self._line("", "", words.printable(text))

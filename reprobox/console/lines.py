@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from reprobox.console import Console, Step, github, words
+from reprobox.console import BRIEF, Console, Step, github, words
 
 LONG = 5.0
 """Seconds after which a step names itself where no progress bar can move."""
@@ -26,12 +26,12 @@ class Lines(Console):
         self._depth = 0
 
     @contextmanager
-    def step(self, title: str) -> Iterator[Step]:
+    def step(self, title: str, *, brief: bool = False) -> Iterator[Step]:
         if self._quiet:
             yield Step()
             return
         title = words.one_line(title)
-        grouped = self._groups and self._depth == 0  # GitHub Actions knows no group in a group
+        grouped = self._groups and self._depth == 0 and not brief  # GitHub Actions knows no group in a group
         if grouped:
             github.command(self._stream, f"::group::{title}")
         self._depth += 1
@@ -45,7 +45,9 @@ class Lines(Console):
             self._depth -= 1
             if grouped:
                 github.command(self._stream, "::endgroup::")
-            github.write(self._stream, f"{mark} {title}  {words.duration(time.monotonic() - began)}")
+            seconds = time.monotonic() - began
+            if not (brief and mark == self._marks.passed and seconds < BRIEF):
+                github.write(self._stream, f"{mark} {title}  {words.duration(seconds)}")
 
     def note(self, text: str) -> None:
         if not self._quiet:

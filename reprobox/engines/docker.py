@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from reprobox import proc
 from reprobox.console import Console
-from reprobox.engines import Listener, Secrets, Supplies
+from reprobox.engines import Listener, Secrets, Supplies, buildkit_progress
 from reprobox.engines.staging import OUTPUT_LIMIT, lay_out, take_out
 from reprobox.errors import BuildFailed, EngineUnavailable, InvalidInput, OutputRefused, ProgramFailed
 from reprobox.model import HOME_FOLDER, USER_ID, WORK_FOLDER, Completed, Context, Digest, Image, Job, OutputFile
@@ -92,10 +92,11 @@ class Docker:
         ]  # fmt: skip
         said: deque[str] = deque(maxlen=500)
         with console.step("Building the image with Docker") as step:
+            follow = buildkit_progress.follow(step)
 
             def hear(line: str) -> None:
                 said.append(line)
-                step.say(redact(line))
+                follow(redact(line))
 
             try:
                 proc.run(command, env=_environment(supplies.secrets, context.epoch), on_line=hear, hint=_INSTALL)

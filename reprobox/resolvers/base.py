@@ -87,7 +87,7 @@ def _image(
                 def count(size: int) -> None:
                     nonlocal received
                     received += size
-                    step.advance(received, layer.size)
+                    step.advance(received, layer.size, unit="B", what=f"layer {layer.digest.short}")
 
                 return registry.blob(reference, layer.digest, size=layer.size, on_bytes=count)
 

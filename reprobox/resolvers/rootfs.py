@@ -55,7 +55,8 @@ def _fetch(base: BootstrapBase, packages: Sequence[SystemPackage], *, console: C
                 try:
                     for done, (index, job) in enumerate(zip(missing, jobs, strict=True), 1):
                         files[index] = job.result()
-                        step.advance(len(packages) - len(missing) + done, len(packages))
+                        there = len(packages) - len(missing) + done
+                        step.advance(there, len(packages), unit="packages", what=packages[index].name)
                 except BaseException:
                     threads.shutdown(wait=False, cancel_futures=True)
                     raise
@@ -333,7 +334,7 @@ def build(
         def listen(line: str) -> None:
             if found := re.match(r"(Unpacking|Setting up) (\S+)", line):
                 step.say(f"{found.group(1).lower()} {found.group(2)}")
-                step.advance(min(next(counter), total), total)
+                step.advance(min(next(counter), total), total, unit="steps")
             elif line.strip() and line not in scripts:
                 said.append(line)
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from reprobox import console
-from reprobox.console import lines, words
+from reprobox.console import bars, lines, words
 from reprobox.errors import InvalidConfig, Problem, ReproboxError
 
 
@@ -65,6 +65,25 @@ def test_a_finished_step_is_one_line_on_stderr(capsys):
         step.say("numpy")
         step.advance(1, 2)
     assert capsys.readouterr() == ("", "✓ Resolving  1.2 s\n")
+
+
+def test_a_brief_step_leaves_a_line_only_where_it_failed_or_took_long(capsys, terminal, monkeypatch):
+    shown = []
+    for stream in (terminal, sys.stderr):
+        monkeypatch.setattr(console, "sys", SimpleNamespace(stderr=stream))
+        made = console.make(quiet=False, verbose=False)
+        with made.step("Comparing", brief=True):
+            pass
+        assert "Comparing  1.2 s" not in terminal.getvalue() + capsys.readouterr().err
+        with pytest.raises(KeyError), made.step("Failing", brief=True):
+            raise KeyError
+        for module in (bars, lines):
+            monkeypatch.setattr(module, "BRIEF", 0.0)
+        with made.step("Lasting", brief=True):
+            pass
+        monkeypatch.undo()
+        shown.append(terminal.getvalue() + capsys.readouterr().err)
+    assert all("Failing" in said and "Lasting" in said for said in shown)
 
 
 def test_a_failed_step_is_marked_and_its_exception_goes_on(capsys):

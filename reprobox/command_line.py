@@ -21,7 +21,7 @@ COMPLETE = "_REPROBOX_COMPLETE"
 """The variable by which a shell asks for completions (click's own name for it)."""
 SHELLS = ("bash", "zsh", "fish")
 
-_ORDER = (
+ORDER = (
     "init", "lock", "render", "build", "run", "record", "verify", "lint", "doctor", "schema", "completion",
 )  # fmt: skip
 """The verbs in the order of the work; one that is not named here comes after them."""
@@ -146,7 +146,7 @@ class Verbs(click.Group):
         self.params += common_options(documented=True)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        place = {verb: number for number, verb in enumerate(_ORDER)}
+        place = {verb: number for number, verb in enumerate(ORDER)}
         return sorted(self.commands, key=lambda verb: (place.get(verb, len(place)), verb))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -89,7 +89,7 @@ class _BarStep(Step):
             self._progress.update(self._task, detail=shown)
 
     def limit(self, seconds: float) -> None:
-        self._progress.update(self._task, total=seconds, clock=True, amount=f"of at most {words.duration(seconds)}")
+        self._progress.update(self._task, total=seconds, clock=True, amount=f"of {words.duration(seconds)}")
 
 
 def _progress(console: RichConsole, marks: words.Marks) -> Progress:
@@ -108,7 +108,7 @@ def _progress(console: RichConsole, marks: words.Marks) -> Progress:
     class Bar(ProgressColumn):
         """A bar where the total is known, and nothing where it is not; the clock's, where that is the total."""
 
-        bar = BarColumn(bar_width=20)
+        bar = BarColumn(bar_width=20 if console.width >= 100 else 10)
 
         def render(self, task: Task) -> object:  # type: ignore[override]
             if task.fields["clock"]:
@@ -119,7 +119,7 @@ def _progress(console: RichConsole, marks: words.Marks) -> Progress:
         SpinnerColumn(marks.spinner),
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         Bar(),
-        TimeElapsedColumn(),
+        TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
         TextColumn("{task.fields[amount]}", markup=False, table_column=Column(no_wrap=True)),
         TextColumn(
             "{task.fields[detail]}",

@@ -8,10 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from reprobox.cli import cli
-from reprobox.command_line import SHELLS
+from reprobox.command_line import SHELLS, locked_packages
 
 LOCK = """\
 # numpy-not-here==1
@@ -111,6 +112,15 @@ def test_every_shell_has_its_script(shell: str, home: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert f"_REPROBOX_COMPLETE={shell}_complete" in done.stdout
+
+
+def test_a_lock_that_cannot_be_read_offers_nothing(home: Path) -> None:
+    context = click.Context(cli)
+    for folder in ("broken", "nowhere"):
+        context.meta["reprobox.command_line.root"] = home / folder
+        assert locked_packages(context, cli.params[0], "") == []
+    context.meta["reprobox.command_line.root"] = home / "project"
+    assert [one.value for one in locked_packages(context, cli.params[0], "")] == ["local", "nested-name", "numpy"]
 
 
 def _asked(line: str, *, number: str) -> subprocess.CompletedProcess[str]:

@@ -162,7 +162,7 @@ def test_two_long_names_that_look_the_same_when_folded_are_shown_whole():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text(max_size=60), st.integers(min_value=8, max_value=40))
+@given(st.text(max_size=60) | st.text("aデé/", max_size=60), st.integers(min_value=8, max_value=40))
 def test_a_folded_name_fits_and_keeps_its_end(text, limit):
     short = fold(text, limit)
     assert cell_len(short) <= limit
@@ -170,7 +170,10 @@ def test_a_folded_name_fits_and_keeps_its_end(text, limit):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.text(min_size=1, max_size=90), min_size=1, max_size=4), st.integers(min_value=20, max_value=140))
+@given(
+    st.lists(st.text(min_size=1, max_size=90) | st.text("aデ ", min_size=1), min_size=1, max_size=4),
+    st.integers(min_value=20, max_value=140),
+)
 def test_no_table_is_wider_than_its_terminal(names, width):
     text = render(verdict(*(finding(name, "DIFFERENT", name, len(name)) for name in names)), width=width)
     assert max(map(cell_len, text.splitlines())) <= width

@@ -7,7 +7,7 @@ ELSEWHERE := docker or apptainer or slurm or network or micromamba or gpu
 usable_python = for python in $(PYTHONS); do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done
 
-.PHONY: help demo test unit check setup engine lock-tools clean
+.PHONY: help demo test unit check docs setup engine lock-tools clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -26,10 +26,15 @@ test: setup ## all tests; what Docker and the network allow must run, the rest s
 unit: setup ## the tests that need nothing but Python
 	$(VENV)/bin/pytest -m "not ($(ELSEWHERE))" $(ARGS)
 
-check: setup ## formatting, lint and types
+check: setup ## formatting, lint and types, and whether the README says what --help says
 	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/ruff check --quiet .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy .ci/docs
+	$(VENV)/bin/python .ci/docs --check
+
+docs: setup ## write the verbs' help into the README
+	$(VENV)/bin/python .ci/docs
 
 setup: $(READY) ## the environment for all of the above, from hashed pins
 

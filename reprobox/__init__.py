@@ -29,10 +29,11 @@ resolvers      Project -> Lock: Python packages, base images, bootstrapped distr
 lint           what cannot be reproduced as it stands
 engines        Context -> Image; Image, Job -> Completed
 experiment     Image, smoke -> Run
-report         Verdict -> terminal, JSON
+report         Verdict -> terminal, JSON, Markdown
 doctor         this machine -> findings: what reprobox needs, whether it is here, what to do
 workflow       the verbs, in order
-cli            arguments in, exit codes out (click lives here only)
+command_line   what the verbs' words have in common: options, examples, order, completion
+cli            arguments in, exit codes out (click lives in these two only)
 =============  ==============================================================================
 """
 

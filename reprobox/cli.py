@@ -2,59 +2,49 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reprobox import __version__
-from reprobox.console import Console
-from reprobox.errors import ReproboxError
+from reprobox.command_line import (
+    SHELLS,
+    Session,
+    Verbs,
+    completion_script,
+    is_completing,
+    locked_packages,
+    pass_session,
+    platforms,
+)
+
+if TYPE_CHECKING:
+    from reprobox.model import Verdict
 
 EVERYTHING = "*"
 
 
-class Session:
-    """What every verb needs: where the project is and where to speak."""
-
-    def __init__(self, root: Path, *, quiet: bool, verbose: bool) -> None:
-        self.root = root
-        self._quiet, self._verbose = quiet, verbose
-
-    @property
-    def console(self) -> Console:
-        from reprobox import console  # noqa: PLC0415
-
-        return console.make(quiet=self._quiet, verbose=self._verbose)
-
-
-pass_session = click.make_pass_decorator(Session)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
-@click.option(
-    "-C", "--directory", "root", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="FOLDER",
-    help="The project's folder, which holds reprobox.yaml.  [default: this one]",
-)  # fmt: skip
-@click.option("-q", "--quiet", is_flag=True, help="Say only what must be read.")
-@click.option("-v", "--verbose", is_flag=True, help="Say everything.")
-@click.pass_context
-def cli(context: click.Context, root: Path, quiet: bool, verbose: bool) -> None:
+def cli() -> None:
     """From a project folder to a container image that anyone can rebuild bit for bit,
     with proof that its experiment gives the same bits inside."""
-    context.obj = Session(root.resolve(), quiet=quiet, verbose=verbose)
 
 
 @cli.command()
 @click.option("--check", is_flag=True, help="Only say whether the lock still fits, offline; exit 1 if not.")
 @click.option(
     "--upgrade", multiple=True, is_flag=False, flag_value=EVERYTHING, metavar="[PACKAGE]",
+    shell_complete=locked_packages,
     help="Let PACKAGE move to its newest fitting version, or everything; may be given again.",
 )  # fmt: skip
 @as_json
@@ -62,7 +52,14 @@ def cli(context: click.Context, root: Path, quiet: bool, verbose: bool) -> None:
 def lock(session: Session, check: bool, upgrade: tuple[str, ...], as_json: bool) -> int:
     """Resolve every input of the image, exactly, into reprobox.lock.
 
-    Example: reprobox lock --upgrade numpy
+    What fits stays as it is locked: only what you ask for moves.
+
+    Exit codes: 0 locked, or the lock fits; 1 `--check`: it no longer fits; 2 it could not be resolved.
+
+    Examples:
+      reprobox lock
+      reprobox lock --upgrade numpy
+      reprobox lock --check
     """
     from reprobox import workflow  # noqa: PLC0415
     from reprobox.resolvers.python import Upgrade  # noqa: PLC0415
@@ -94,12 +91,19 @@ def lock(session: Session, check: bool, upgrade: tuple[str, ...], as_json: bool)
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
     help="Write Dockerfile, .dockerignore and a bootstrapped base to FOLDER (`.`: beside the project, to build).",
 )  # fmt: skip
-@click.option("--platform", metavar="PLATFORM", help="One of the lock's platforms.  [default: the first]")
+@click.option(
+    "--platform",
+    metavar="PLATFORM",
+    shell_complete=platforms,
+    help="One of the lock's platforms.  [default: the first]",
+)
 @pass_session
 def render(session: Session, output: Path | None, platform: str | None) -> int:
     """Print the Dockerfile, self-contained: `docker build .` works without reprobox.
 
-    Example: reprobox render -o .
+    Examples:
+      reprobox render > Dockerfile
+      reprobox render -o .
     """
     from reprobox import workflow  # noqa: PLC0415
 
@@ -116,7 +120,11 @@ def render(session: Session, output: Path | None, platform: str | None) -> int:
 @as_json
 @pass_session
 def build(session: Session, as_json: bool) -> int:
-    """Build the image, if it is not there already.
+    """Build the image, unless it is there already.
+
+    The same lock and the same files give the same image, bit for bit.
+
+    Exit codes: 0 it is there; 1 the lock no longer fits the project; 2 it could not be built.
 
     Example: reprobox build
     """
@@ -130,13 +138,17 @@ def build(session: Session, as_json: bool) -> int:
     return 0
 
 
-@cli.command(context_settings={"ignore_unknown_options": True})
+@cli.command(context_settings={"allow_interspersed_args": False})  # the options after the command are its own
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_session
 def run(session: Session, command: tuple[str, ...]) -> int:
-    """Run a command in the image, sealed as the experiment is; its exit code is returned.
+    """Run a command in the image, sealed as the experiment is.
 
-    Example: reprobox run -- python train.py --seed 3
+    All that follows the command's name is the command's own.
+
+    Exit codes: the command's own; 2 also where the image could not be built.
+
+    Example: reprobox run python train.py --seed 3
     """
     from reprobox import workflow  # noqa: PLC0415
 
@@ -155,39 +167,59 @@ def run(session: Session, command: tuple[str, ...]) -> int:
 
 
 @cli.command()
-@click.option("--force", is_flag=True, help="Replace a baseline that differs.")
+@click.option("--force", is_flag=True, help="Replace a baseline that says otherwise.")
 @as_json
 @pass_session
 def record(session: Session, force: bool, as_json: bool) -> int:
-    """Run the experiment and its negative control, and keep the outputs' digests as the baseline.
+    """Run the experiment twice and its control once, and keep the outputs' digests as the baseline.
 
-    Example: reprobox record
+    A baseline that says otherwise is shown, and stays.
+
+    Exit codes: 0 the baseline says what was seen; 1 it does not, or the experiment is unstable, or its control
+    changed nothing; 2 it could not be run.
+
+    Examples:
+      reprobox record
+      reprobox record --force
     """
     from reprobox import workflow  # noqa: PLC0415
-    from reprobox.report import machine, terminal  # noqa: PLC0415
+    from reprobox.report import machine  # noqa: PLC0415
 
     recorded = workflow.record(session.root, force=force, engine=workflow.engine(), console=session.console)
     if as_json:
         _print_json(machine.verdict_json(recorded.verdict) | {"recorded": recorded.written})
     else:
-        click.echo(terminal.for_stream(recorded.verdict, sys.stdout), nl=False)
+        _show(session, recorded.verdict)
         if recorded.written:
             _say("Recorded in reprobox.baseline.json; commit it.")
+    _summarise(session, recorded.verdict)
     return 0 if recorded.accepted else recorded.verdict.exit_code
 
 
 @cli.command()
-@click.option("--runs", type=click.IntRange(min=1), default=1, show_default=True, help="Run the experiment N times.")
-@click.option("--control", is_flag=True, help="Run the negative control too.")
+@click.option(
+    "--runs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Run the experiment N times, to tell an unstable one from a changed one.",
+)
+@click.option("--control", is_flag=True, help="Run the negative control too: it must change the outputs.")
 @as_json
 @pass_session
 def verify(session: Session, runs: int, control: bool, as_json: bool) -> int:
     """Run the experiment in the image and compare its outputs, bit for bit, with the baseline.
 
-    Example: reprobox verify --runs 3
+    Exit codes: 0 as expected; 1 not (DIFFERENT, MISSING, EXTRA, UNSTABLE, CONTROL_UNCHANGED, a stale lock);
+    2 no answer (RUN_FAILED, INCOMPLETE, NO_BASELINE, bad input, no engine).
+
+    Examples:
+      reprobox verify
+      reprobox verify --runs 3 --control
     """
     from reprobox import workflow  # noqa: PLC0415
-    from reprobox.report import machine, terminal  # noqa: PLC0415
+    from reprobox.report import machine  # noqa: PLC0415
 
     found = workflow.verify(
         session.root, runs=runs, control=control, engine=workflow.engine(), console=session.console
@@ -195,7 +227,8 @@ def verify(session: Session, runs: int, control: bool, as_json: bool) -> int:
     if as_json:
         _print_json(machine.verdict_json(found))
     else:
-        click.echo(terminal.for_stream(found, sys.stdout), nl=False)
+        _show(session, found)
+    _summarise(session, found)
     return found.exit_code
 
 
@@ -227,9 +260,10 @@ def doctor(session: Session, as_json: bool) -> int:
 @click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path))
 @pass_session
 def lint(session: Session, strict: bool, as_json: bool, paths: tuple[Path, ...]) -> int:
-    """Say what cannot be reproduced as it stands, and what to do: the whole project, or some of its files.
+    """Say what cannot be reproduced as it stands, and what to do.
 
-    A comment `# reprobox: ignore[RULE]` on a line, or on its own above it, silences a rule there.
+    Looks at the whole project, or at the files that are named. A comment `# reprobox: ignore[RULE]` on a line, or
+    on its own above it, silences a rule there.
 
     Example: reprobox lint
     """
@@ -260,6 +294,34 @@ def schema() -> int:
     return 0
 
 
+@cli.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> int:
+    """Print what a shell reads to complete verbs, options, platforms and packages.
+
+    Examples:
+      source <(reprobox completion bash)    # for good: the same line in ~/.bashrc
+      source <(reprobox completion zsh)     # in ~/.zshrc, after compinit
+      reprobox completion fish > ~/.config/fish/completions/reprobox.fish
+    """
+    click.echo(completion_script(cli, shell))
+    return 0
+
+
+def _show(session: Session, verdict: Verdict) -> None:
+    from reprobox.report import terminal  # noqa: PLC0415
+
+    click.echo(terminal.for_stream(verdict, sys.stdout, brief=session.quiet), nl=False)
+
+
+def _summarise(session: Session, verdict: Verdict) -> None:
+    """Put the verdict on the page of a GitHub Actions job; where that fails, only a warning says so."""
+    from reprobox.report import markdown  # noqa: PLC0415
+
+    if problem := markdown.append(markdown.render(verdict)):
+        session.console.warn(problem)
+
+
 def _say(*lines: str) -> None:
     for line in lines:
         click.echo(line)
@@ -277,13 +339,10 @@ def main() -> None:
 
 
 def _main() -> int:
-    from reprobox import console  # noqa: PLC0415
-
+    if is_completing():
+        sys.stderr = io.StringIO()
     try:
         return int(cli.main(prog_name="reprobox", standalone_mode=False) or 0)
-    except ReproboxError as error:
-        console.error(error)
-        return error.exit_code
     except click.ClickException as error:
         error.show()
         return 2

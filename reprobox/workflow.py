@@ -381,14 +381,16 @@ def verify(root: Path, *, runs: int, control: bool, engine: Engine, console: Con
             for damage in held.damaged:
                 console.warn(damage)
             kept = dict(held.files)
-        found = verdict.judge(
-            outputs=trial.smoke.outputs,
-            runs=trial.runs,
-            hardware=trial.hardware,
-            baselines=known,
-            control=trial.control,
-            kept=kept,
-        )
+        with console.step("Comparing the outputs", brief=True) as step:
+            found = verdict.judge(
+                outputs=trial.smoke.outputs,
+                runs=trial.runs,
+                hardware=trial.hardware,
+                baselines=known,
+                control=trial.control,
+                kept=kept,
+                step=step,
+            )
         return trial.verdict(found)
 
 
@@ -472,6 +474,7 @@ def _try(root: Path, state: Path, *, runs: int, control: bool, engine: Engine, c
 
     def once(title: str, name: str, command: tuple[str, ...]) -> Run:
         with console.step(title) as step:
+            step.limit(smoke.timeout)
             return experiment.run(
                 engine, built.image, smoke, command=command, inputs=inputs, into=state / _RUNS / name,
                 listen=lambda _, data: step.say(data.decode("utf-8", "replace").rstrip("\n")),

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from reprobox.baseline import KEPT_EACH, Baseline, Baselines, RecordedControl, RecordedOutput
 from reprobox.compare import rules
+from reprobox.console import Step
 from reprobox.determinism import describe
 from reprobox.errors import InvalidInput, ReproboxError, Uncomparable
 from reprobox.model import Digest, Finding, HardwareClass, Output, OutputFile, Run, Status
@@ -39,12 +40,13 @@ def judge(
     baselines: Baselines,
     control: Run | None = None,
     kept: Mapping[PurePosixPath, bytes] | None = None,
+    step: Step | None = None,
 ) -> tuple[Finding, ...]:
     """One finding per output file, sorted by path; then one for the negative control, where it ran.
 
     ``outputs`` are the declared ones, ``runs`` equal runs of the experiment here, on ``hardware``; ``kept`` the
-    baseline's own bytes, which make a difference's detail richer. A failed run is the only finding: nothing else
-    is judged then. Raises InvalidInput where a declared rule is no JSONPath.
+    baseline's own bytes, which make a difference's detail richer; ``step`` hears which output is compared. A failed
+    run is the only finding: nothing else is judged then. Raises InvalidInput where a declared rule is no JSONPath.
     """
     if not runs:
         return (Finding(path=RUN, status=Status.INCOMPLETE, passes=False, detail="nothing was run"),)
@@ -54,7 +56,10 @@ def judge(
         which = f"run {number} of {len(runs)}: " if len(runs) > 1 else ""
         return (Finding(path=RUN, status=Status.RUN_FAILED, passes=False, detail=f"{which}{_failure(run)}"),)
     bench = _Bench(outputs, runs, hardware, baselines, kept or {})
-    findings = [bench.finding(path) for path in bench.paths()]
+    findings, paths, step = [], bench.paths(), step or Step()
+    for number, path in enumerate(paths):
+        step.advance(number, len(paths), unit="files", what=str(path))
+        findings.append(bench.finding(path))
     if control is not None:
         findings.append(_judge_control(outputs, runs[0], control))
     return tuple(findings)

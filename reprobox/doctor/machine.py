@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reprobox import cache, determinism, proc
+from reprobox.console import size
 from reprobox.doctor.finding import Finding, absent, ok, problem, warning
 from reprobox.errors import ProgramMissing, ReproboxError
 from reprobox.model import Determinism, Platform
-from reprobox.report.terminal import size
 
 _GIB = 1 << 30
 _ENOUGH = 5 * _GIB

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from reprobox import proc
 from reprobox.console import Console
-from reprobox.engines import Listener, Secrets, Supplies, docker_context
+from reprobox.engines import Listener, Secrets, Supplies, buildkit_progress, docker_context
 from reprobox.engines.docker_container import archive, bindable, cpus_for, sealed
 from reprobox.engines.docker_context import Endpoint
 from reprobox.engines.docker_words import FOREIGN, INSTALL, NOT_STARTED, build_failure, too_old
@@ -97,10 +97,11 @@ class Docker:
         ]  # fmt: skip
         said: deque[str] = deque(maxlen=500)
         with console.step("Building the image with Docker") as step:
+            follow = buildkit_progress.follow(step)
 
             def hear(line: str) -> None:
                 said.append(line)
-                step.say(redact(line))
+                follow(redact(line))
 
             try:
                 proc.run(command, env=_environment(supplies.secrets, context.epoch), on_line=hear, hint=INSTALL)

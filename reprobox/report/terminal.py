@@ -5,13 +5,23 @@ from __future__ import annotations
 import io
 import shutil
 from collections import Counter
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
 
 from reprobox.compare.verdict import CONTROL, RUN, overall
-from reprobox.console import ASCII_MARKS, UNICODE_MARKS, Marks, duration, has_colour, marks, printable
+from reprobox.console import ASCII_MARKS, UNICODE_MARKS, Marks, duration, has_colour, marks, printable, size
 from reprobox.determinism import describe
 from reprobox.model import Finding, Status, Verdict
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_GAP = 2
+_NARROW = 60
+_LEAST_PATH = 16
+_LEAST_DETAIL = 24
+"""Columns: between two columns of the table; what a table takes at least; what is left for a path and a detail."""
 _TROUBLE = frozenset({Status.RUN_FAILED, Status.NO_BASELINE, Status.INCOMPLETE})
 _NEXT = {
     Status.DIFFERENT: "if the change is meant, `reprobox record --force` takes it as the new baseline",
@@ -25,27 +35,32 @@ _NEXT = {
 }
 
 
-def for_stream(verdict: Verdict, stream: TextIO) -> str:
-    """The table as ``stream`` can show it: its width, its colours, its characters."""
+def for_stream(verdict: Verdict, stream: TextIO, *, brief: bool = False) -> str:
+    """The verdict as ``stream`` can show it: its width, its colours, its characters; ``brief``: its one line."""
     return render(
         verdict,
         width=shutil.get_terminal_size().columns,
         colour=has_colour(stream),
         unicode=marks(stream) is UNICODE_MARKS,
+        brief=brief,
     )
 
 
-def render(verdict: Verdict, *, width: int = 80, colour: bool = False, unicode: bool = True) -> str:
-    """The table, one line that sums it up, and what to do next; ``width`` in columns. Ends with a newline."""
+def render(
+    verdict: Verdict, *, width: int = 80, colour: bool = False, unicode: bool = True, brief: bool = False
+) -> str:
+    """The findings, one line that sums them up, and what to do next; ``brief``: the one line, never wrapped.
+
+    ``width`` in columns: a table, or in a narrow terminal one paragraph for each output. Ends with a newline.
+    """
     from rich.console import Console  # noqa: PLC0415  (late: rich costs 0.1 s)
-    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    signs = UNICODE_MARKS if unicode else ASCII_MARKS
+    width = max(width, 20)
     page = io.StringIO()
     console = Console(
         file=page,
-        width=max(width, 40),
+        width=width,
         force_terminal=colour,
         color_system="standard" if colour else None,
         no_color=not colour,
@@ -54,34 +69,120 @@ def render(verdict: Verdict, *, width: int = 80, colour: bool = False, unicode: 
         emoji=False,
         legacy_windows=False,
     )
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("output", overflow="fold", min_width=6)
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("detail", overflow="fold", min_width=6)
-    above = ""
-    for finding in verdict.findings:
-        detail = "as above" if len(finding.detail) > 8 and finding.detail == above else finding.detail
-        above = finding.detail
-        style = _style(finding)
-        table.add_row(
-            Text(_mark(finding, signs), style),
-            Text(finding.status.value, style),
-            Text(_inline(finding.path)),
-            Text("" if finding.size is None else size(finding.size)),
-            Text(_inline(detail)),
-        )
-    if verdict.findings:
-        console.print(table)
+    if verdict.findings and not brief:
+        rows = _rows(verdict.findings, UNICODE_MARKS if unicode else ASCII_MARKS)
+        ellipsis = "…" if unicode else "..."
+        narrow = _is_narrow(rows, width)
+        console.print(*(_paragraphs(rows) if narrow else [_table(rows, width, ellipsis)]), sep="\n")
         console.print()
     whole = overall(verdict.findings)
     style = "bold green" if verdict.exit_code == 0 else "bold yellow" if whole in _TROUBLE else "bold red"
-    console.print(Text.assemble((whole.value, style), "  ", _inline(summary(verdict))))
-    if advice := _advice(verdict):
-        console.print(Text(f"next: {advice}"))
+    console.print(Text.assemble((whole.value, style), "  ", _inline(summary(verdict))), soft_wrap=brief)
+    if (told := advice(verdict)) and not brief:
+        console.print(Text(f"next: {told}"))
     text = "".join(line.rstrip() + "\n" for line in page.getvalue().splitlines())
-    return text if unicode else text.encode("ascii", "backslashreplace").decode("ascii")
+    return text if unicode else _ascii(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """A finding in words, each in characters that the stream can print."""
+
+    style: str
+    mark: str
+    word: str
+    path: str
+    size: str
+    detail: str
+
+
+def _rows(findings: Sequence[Finding], signs: Marks) -> list[_Row]:
+    speak = (lambda text: text) if signs is UNICODE_MARKS else _ascii
+    rows, above = [], ""
+    for finding in findings:
+        detail = "as above" if len(finding.detail) > 8 and finding.detail == above else finding.detail
+        above = finding.detail
+        rows.append(
+            _Row(
+                style=_style(finding),
+                mark=_mark(finding, signs),
+                word=finding.status.value,
+                path=speak(_inline(finding.path)),
+                size="" if finding.size is None else size(finding.size),
+                detail=speak(_inline(detail)),
+            )
+        )
+    return rows
+
+
+def _room(rows: Sequence[_Row], width: int) -> int:
+    """The columns of a table that are left for the path and the detail, without the gap between them."""
+    fixed = (
+        [*(row.mark for row in rows)],
+        ["verdict", *(row.word for row in rows)],
+        ["size", *(row.size for row in rows)],
+    )
+    return width - sum(max(map(len, column)) + _GAP for column in fixed) - _GAP
+
+
+def _is_narrow(rows: Sequence[_Row], width: int) -> bool:
+    """Whether a table would leave too little for paths and details."""
+    from rich.cells import cell_len  # noqa: PLC0415
+
+    path, detail = (max(cell_len(getattr(row, name)) for row in rows) for name in ("path", "detail"))
+    return width < _NARROW or _room(rows, width) < min(path, _LEAST_PATH) + min(detail, _LEAST_DETAIL)
+
+
+def _table(rows: Sequence[_Row], width: int, ellipsis: str) -> RenderableType:
+    from rich.cells import cell_len  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    room = _room(rows, width)
+    longest, detail = (max(cell_len(getattr(row, name)) for row in rows) for name in ("path", "detail"))
+    limit = max(len("output"), min(longest, max(room - min(detail, max(_LEAST_DETAIL, width // 3)), _LEAST_PATH)))
+    folded = [fold(row.path, limit, ellipsis=ellipsis) for row in rows]
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("output", overflow="fold", width=limit)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("detail", overflow="fold", max_width=room - limit + _GAP)
+    for row, short in zip(rows, folded, strict=True):
+        path = short if folded.count(short) == 1 else row.path  # two paths that look the same are shown whole
+        table.add_row(
+            Text(row.mark, row.style), Text(row.word, row.style), Text(path), Text(row.size), Text(row.detail)
+        )
+    return table
+
+
+def _paragraphs(rows: Sequence[_Row]) -> Iterator[RenderableType]:
+    from rich.padding import Padding  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    for row in rows:
+        yield Text(f"{row.mark} {row.word}  {row.size}", row.style)
+        for text in filter(None, (row.path, row.detail)):
+            yield Padding(Text(text, overflow="fold"), (0, 0, 0, 2 * _GAP))
+
+
+def fold(text: str, limit: int, *, ellipsis: str = "…") -> str:
+    """``text`` in at most ``limit`` columns: its middle left out, the end of a path shown longer than its beginning."""
+    from rich.cells import cell_len  # noqa: PLC0415
+
+    if cell_len(text) <= limit:
+        return text
+    room = limit - cell_len(ellipsis)
+    beginning, end = "", ""
+    for character in text:
+        if cell_len(beginning + character) > room // 3:
+            break
+        beginning += character
+    for character in reversed(text):
+        if cell_len(character + end) > room - cell_len(beginning):
+            break
+        end = character + end
+    return f"{beginning}{ellipsis}{end}"
 
 
 def summary(verdict: Verdict) -> str:
@@ -109,19 +210,7 @@ def summary(verdict: Verdict) -> str:
     return of + how + where + but + effort
 
 
-def size(number: int) -> str:
-    """A number of bytes for people: ``812 B``, ``12.3 KiB``, ``1.0 GiB``."""
-    if number < 1024:
-        return f"{number} B"
-    amount = float(number)
-    for unit in ("KiB", "MiB", "GiB"):
-        amount /= 1024
-        if amount < 1023.95:
-            return f"{amount:.1f} {unit}"
-    return f"{amount / 1024:.1f} TiB"
-
-
-def _advice(verdict: Verdict) -> str:
+def advice(verdict: Verdict) -> str:
     status = overall(verdict.findings)
     advice = _NEXT.get(status, "")
     if not verdict.findings:
@@ -145,3 +234,7 @@ def _style(finding: Finding) -> str:
 
 def _inline(text: str) -> str:
     return printable(text).replace("\n", " ")
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode("ascii")

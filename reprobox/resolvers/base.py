@@ -140,7 +140,7 @@ def _look(project: Project, locked: LockedImage, platform: Platform, registry: R
         def count(size: int) -> None:
             nonlocal received
             received += size
-            step.advance(received, layer.size)
+            step.advance(received, layer.size, unit="B", what=f"layer {layer.digest.short}")
 
         return registry.blob(reference, layer.digest, size=layer.size, on_bytes=count)
 

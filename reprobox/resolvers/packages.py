@@ -42,7 +42,8 @@ def fetch(
                 try:
                     for done, (index, job) in enumerate(zip(missing, jobs, strict=True), 1):
                         files[index] = job.result()
-                        step.advance(len(packages) - len(missing) + done, len(packages))
+                        there = len(packages) - len(missing) + done
+                        step.advance(there, len(packages), unit="packages", what=packages[index].name)
                 except BaseException:
                     threads.shutdown(wait=False, cancel_futures=True)
                     raise

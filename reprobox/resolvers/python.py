@@ -123,7 +123,7 @@ def resolve(
     _require_variables(asked)
     with (
         console.step("Resolving Python packages") as step,
-        solver(console, secrets=asked.secrets) as uv,
+        solver(console, secrets=asked.secrets, step=step) as uv,
     ):
         work = _Work(
             project=project, asked=asked, uv=uv, upgrade=upgrade,

@@ -258,7 +258,7 @@ def build(
         def listen(line: str) -> None:
             if found := re.match(r"(Unpacking|Setting up) (\S+)", line):
                 step.say(f"{found.group(1).lower()} {found.group(2)}")
-                step.advance(min(next(counter), total), total)
+                step.advance(min(next(counter), total), total, unit="steps")
             elif line.strip() and line not in scripts:
                 said.append(line)
 

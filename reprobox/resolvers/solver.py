@@ -9,12 +9,12 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from reprobox import proc
-from reprobox.console import Console
+from reprobox.console import Console, Step
 from reprobox.errors import ProgramMissing, ReproboxError, ResolutionFailed
 from reprobox.files import scratch
 from reprobox.model import LockedFile, LockedTool, Platform, PythonVersion
@@ -58,6 +58,10 @@ _CAUSES = (
 )
 """Patterns in uv's words, what they mean, and what to do; the first that is found counts."""
 _UNKNOWN = r"(?:[Bb]ecause|and) (\S+) was not found in the (?:package registry|provided package locations)"
+_LOG = "uv_resolver=debug"
+"""What uv logs, in the words of RUST_LOG: without it, it is silent until it is done."""
+_LOGGED = re.compile(rb"^(?:TRACE|DEBUG|INFO|WARN|ERROR) .*\n?", re.MULTILINE)
+_CHOSEN = re.compile(r"DEBUG Selecting: ([^=\s]+)==(\S+)")
 _BREAK = re.compile(r"^(error|warning|hint): ", re.MULTILINE)
 
 
@@ -71,6 +75,7 @@ class Solver:
     folder: Path
     console: Console
     no_index: bool = False
+    step: Step = field(default_factory=Step)
     warned: set[str] = field(default_factory=set)
 
     def run(
@@ -80,14 +85,20 @@ class Solver:
         finished = proc.run(
             [self.program, *arguments, "--color", "never", "--no-progress"],
             cwd=cwd,
-            env=self.environment if environment is None else environment,
+            env={**(self.environment if environment is None else environment), "RUST_LOG": _LOG},
             check=False,
+            on_line=self._listen,
         )
+        finished = replace(finished, stderr=_LOGGED.sub(b"", finished.stderr))
         for kind, text in paragraphs(finished.stderr.decode("utf-8", "replace")):
             if kind == "warning" and not any(noise in text for noise in _NOISE) and text not in self.warned:
                 self.warned.add(text)
                 self.console.warn(self.redact(f"uv: {text}"))
         return finished
+
+    def _listen(self, line: str) -> None:
+        if chosen := _CHOSEN.match(line):
+            self.step.say(f"{chosen.group(1)} {chosen.group(2)}")
 
     def compile(
         self,
@@ -169,8 +180,11 @@ class Solver:
 
 
 @contextmanager
-def solver(console: Console, *, secrets: Iterable[str] = ()) -> Iterator[Solver]:
-    """uv, ready to run, with a scratch folder that is gone afterwards. Raises ProgramMissing."""
+def solver(console: Console, *, secrets: Iterable[str] = (), step: Step | None = None) -> Iterator[Solver]:
+    """uv, ready to run, with a scratch folder that is gone afterwards; ``step`` hears what it chooses.
+
+    Raises ProgramMissing.
+    """
     from uv import find_uv_bin  # noqa: PLC0415 (slow to import)
 
     try:
@@ -190,6 +204,7 @@ def solver(console: Console, *, secrets: Iterable[str] = ()) -> Iterator[Solver]
             folder=folder,
             console=console,
             no_index=without_index(),
+            step=step or Step(),
         )
 
 

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from reprobox import console
-from reprobox.errors import ReproboxError
+from reprobox.console import bars, lines, words
+from reprobox.errors import InvalidConfig, Problem, ReproboxError
 
 
 class Terminal(io.StringIO):
@@ -30,7 +31,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
-    for name in ("NO_COLOR", "GITHUB_ACTIONS", "FORCE_COLOR", "TTY_COMPATIBLE"):
+    for name in ("NO_COLOR", "GITHUB_ACTIONS", "GITHUB_WORKSPACE", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
@@ -46,7 +47,7 @@ def terminal(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def fixed_time(monkeypatch):
-    monkeypatch.setattr(console, "duration", lambda seconds: "1.2 s")
+    monkeypatch.setattr(words, "duration", lambda seconds: "1.2 s")
 
 
 def test_the_base_class_is_silent(capsys):
@@ -66,6 +67,25 @@ def test_a_finished_step_is_one_line_on_stderr(capsys):
     assert capsys.readouterr() == ("", "✓ Resolving  1.2 s\n")
 
 
+def test_a_brief_step_leaves_a_line_only_where_it_failed_or_took_long(capsys, terminal, monkeypatch):
+    shown = []
+    for stream in (terminal, sys.stderr):
+        monkeypatch.setattr(console, "sys", SimpleNamespace(stderr=stream))
+        made = console.make(quiet=False, verbose=False)
+        with made.step("Comparing", brief=True):
+            pass
+        assert "Comparing  1.2 s" not in terminal.getvalue() + capsys.readouterr().err
+        with pytest.raises(KeyError), made.step("Failing", brief=True):
+            raise KeyError
+        for module in (bars, lines):
+            monkeypatch.setattr(module, "BRIEF", 0.0)
+        with made.step("Lasting", brief=True):
+            pass
+        monkeypatch.undo()
+        shown.append(terminal.getvalue() + capsys.readouterr().err)
+    assert all("Failing" in said and "Lasting" in said for said in shown)
+
+
 def test_a_failed_step_is_marked_and_its_exception_goes_on(capsys):
     with pytest.raises(KeyError), console.make(quiet=False, verbose=False).step("Building"):
         raise KeyError
@@ -73,10 +93,45 @@ def test_a_failed_step_is_marked_and_its_exception_goes_on(capsys):
 
 
 def test_a_long_step_names_itself_while_it_runs(capsys, monkeypatch):
-    monkeypatch.setattr(console, "LONG", 0.01)
+    monkeypatch.setattr(lines, "LONG", 0.01)
     with console.make(quiet=False, verbose=False).step("Building"):
         time.sleep(0.3)
     assert capsys.readouterr().err == "Building ...\n✓ Building  1.2 s\n"
+
+
+def test_a_step_that_goes_on_says_from_time_to_time_how_far_it_is(capsys, monkeypatch):
+    monkeypatch.setattr(lines, "LONG", 0.01)
+    monkeypatch.setattr(lines, "BEAT", 0.2)
+    with console.make(quiet=False, verbose=False).step("Building") as step:
+        step.limit(600)
+        step.say("#7 [env 1/2] RUN uv")
+        step.advance(2, 9, unit="steps", what="env: RUN uv")
+        time.sleep(0.5)
+    first, second, *more = capsys.readouterr().err.splitlines()
+    assert first == "Building ..."
+    assert second == "Building ...  1.2 s of at most 1.2 s, 2 of 9 steps, env: RUN uv"
+    assert more in (["✓ Building  1.2 s"], [second, "✓ Building  1.2 s"])
+
+
+def test_plain_lines_hold_no_carriage_return_and_no_colour(capsys, monkeypatch):
+    monkeypatch.setattr(lines, "LONG", 0.01)
+    made = console.make(quiet=False, verbose=True)
+    with made.step("Buil\rding") as step:
+        step.say("10%\r100%")
+        step.advance(1, 2, what="a\rb\x1b[31m")
+        time.sleep(0.1)
+    made.warn("a\rb")
+    said = capsys.readouterr().err
+    assert "\r" not in said and "\x1b" not in said
+    assert "100%" in said and "10%\n" not in said
+
+
+def test_a_silent_group_of_github_actions_beats_too(capsys, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setattr(lines, "BEAT", 0.1)
+    with console.make(quiet=False, verbose=False).step("Building"):
+        time.sleep(0.15)
+    assert capsys.readouterr().err.splitlines()[:2] == ["::group::Building", "Building ..."]
 
 
 def test_verbose_prints_every_detail_and_a_repeated_one_once(capsys):
@@ -120,10 +175,38 @@ def test_a_process_line_is_no_command_to_github_actions(capsys, monkeypatch):
         step.say("a ##[error] b")
     made.note("ok\n ::error::boo")
     console.error(ReproboxError("first\n::stop-commands::x"))
-    lines = capsys.readouterr().err.splitlines()
-    assert [line for line in lines if line.lstrip().startswith("::")] == ["::group::Building", "::endgroup::"]
-    assert not any("##[" in line for line in lines)
-    assert "|   ::add-mask::x" in lines
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if line.lstrip().startswith("::")] == [
+        "::group::Building",
+        "::endgroup::",
+        "::error::first%0A::stop-commands::x",
+    ]
+    assert not any("##[" in line for line in said)
+    assert "|   ::add-mask::x" in said
+
+
+def test_github_actions_gets_a_config_s_problems_beside_their_lines(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    problems = [
+        Problem(message="100% wrong", path="smoke.cpus", line=3, hint="a, b: c"),
+        Problem(message="two\nlines\x07"),
+    ]
+    error = InvalidConfig("reprobox.yaml", problems)
+    console.error(error, folder=tmp_path / "a, b:")
+    console.error(error, folder=tmp_path.parent)
+    assert capsys.readouterr().err.splitlines() == [
+        "::error file=a%2C b%3A/reprobox.yaml,line=3::smoke.cpus: 100%25 wrong (a, b: c)",
+        "::error file=a%2C b%3A/reprobox.yaml::two%0Alines\\x07",
+        "::error::smoke.cpus: 100%25 wrong (a, b: c)",
+        "::error::two%0Alines\\x07",
+    ]
+
+
+def test_an_error_in_github_actions_keeps_its_hint(capsys, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    console.error(ReproboxError("no lock", hint="run `reprobox lock`"))
+    assert capsys.readouterr().err == "::error::no lock\nhint: run `reprobox lock`\n"
 
 
 def test_markup_in_outside_text_is_printed_as_it_stands(terminal):
@@ -164,6 +247,41 @@ def test_a_terminal_sees_title_bar_and_a_last_line(terminal):
     assert shown.rstrip().endswith("Downloading  1.2 s") and "✓" in shown.splitlines()[-1]
 
 
+def test_a_terminal_sees_how_far_it_is_and_what_is_under_way(terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    with console.make(quiet=False, verbose=False).step("Building") as step:
+        step.say("#5 sha256:5d50 12MB / 40MB")
+        step.advance(3, 12, unit="steps", what="layer 5d50: 12 MB")
+        time.sleep(0.4)
+    shown = terminal.getvalue()
+    assert "3 of 12 steps" in shown and "layer 5d50: 12 MB" in shown
+
+
+def test_the_clock_is_the_bar_of_a_run_with_a_limit(terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    with console.make(quiet=False, verbose=False).step("Running") as step:
+        step.limit(0.2)
+        time.sleep(0.5)
+    shown = terminal.getvalue()
+    assert "of 1.2 s" in shown and "━" * 10 in shown
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "unit", "told"),
+    [
+        (3, 12, "steps", "3 of 12 steps"),
+        (3, 12, "", "3 of 12"),
+        (1024**2, 40 * 1024**2, "B", "1.0 MiB of 40.0 MiB"),
+        (2048, None, "B", "2.0 KiB"),
+        (0, None, "B", ""),
+        (3, None, "steps", ""),
+        (0, 0, "", ""),
+    ],
+)
+def test_how_far_it_is_in_words(done, total, unit, told):
+    assert words.amount(done, total, unit) == told
+
+
 def test_a_terminal_sees_no_bar_where_the_total_is_unknown(terminal):
     with console.make(quiet=False, verbose=False).step("Downloading") as step:
         step.advance(50, None)
@@ -179,9 +297,9 @@ def test_steps_within_steps_work_on_a_terminal(terminal):
         raise KeyError
     with made.step("Again"):
         pass
-    lines = [line for line in terminal.getvalue().splitlines() if "1.2 s" in line]
-    assert ["✓" in line for line in lines] == [True, False, True]
-    assert ["Inner" in lines[0], "Outer" in lines[1], "✗" in lines[1], "Again" in lines[2]] == [True] * 4
+    shown = [line for line in terminal.getvalue().splitlines() if "1.2 s" in line]
+    assert ["✓" in line for line in shown] == [True, False, True]
+    assert ["Inner" in shown[0], "Outer" in shown[1], "✗" in shown[1], "Again" in shown[2]] == [True] * 4
 
 
 def test_data_printed_during_a_step_stays_on_stdout(terminal, capsys):
@@ -242,12 +360,12 @@ def test_an_error_on_a_terminal_is_coloured_by_its_label_alone(terminal):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "told"),
     [(0, "0.0 s"), (1.23, "1.2 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s")],
 )
-def test_durations_are_short(monkeypatch, seconds, words):
+def test_durations_are_short(monkeypatch, seconds, told):
     monkeypatch.undo()
-    assert console.duration(seconds) == words
+    assert console.duration(seconds) == told
 
 
 def test_rich_is_not_imported_for_plain_lines_and_errors():

@@ -6,11 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from reprobox.console import ASCII_MARKS, UNICODE_MARKS
 from reprobox.model import Digest, Finding, HardwareClass, Image, Status, Verdict
+from reprobox.report import markdown
 from reprobox.report.machine import verdict_json
-from reprobox.report.terminal import for_stream, render, size, summary
+from reprobox.report.terminal import fold, for_stream, render, size, summary
 
 HERE = HardwareClass(facts={"architecture": "x86_64", "instructions": "x86-64-v3"})
 ONE, TWO = Digest.of(b"one"), Digest.of(b"two")
@@ -56,14 +60,13 @@ IDENTICAL  2 of 2 outputs, bit for bit, on portable x86-64-v3 (1 run, 3.2 s)
     "failing": (
         FAILING,
         """\
-   verdict          output                        size  detail
-✗  DIFFERENT        out/model.npz            120.6 KiB  17 of 123456 bytes
-                                                        differ, the first at
-                                                        byte 9120
-✓  SAME_CONTENT     out/metrics.json             812 B  ignoring $.seconds
-✗  MISSING          out/logs/a/long/path/th             recorded, and the run
-                    at/goes/on.csv                      did not write it
-✓  CONTROL_DIFFERS  (control)                           it changed out/model.npz
+   verdict          output                      size  detail
+✗  DIFFERENT        out/model.npz          120.6 KiB  17 of 123456 bytes differ,
+                                                      the first at byte 9120
+✓  SAME_CONTENT     out/metrics.json           812 B  ignoring $.seconds
+✗  MISSING          out/lo…at/goes/on.csv             recorded, and the run did
+                                                      not write it
+✓  CONTROL_DIFFERS  (control)                         it changed out/model.npz
 
 DIFFERENT  2 of 3 outputs (1 DIFFERENT, 1 MISSING), on portable x86-64-v3 (2
 runs, 3.2 s)
@@ -114,9 +117,108 @@ def test_the_table_is_as_designed_at_80_columns(name):
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
 def test_no_line_is_wider_than_the_terminal_and_no_word_is_lost(width):
     text = render(FAILING, width=width)
-    assert max(map(len, text.splitlines())) <= max(width, 40)
-    if width >= 60:
+    assert max(map(len, text.splitlines())) <= width
+    if width >= 40:
         assert all(word in text for word in ("DIFFERENT", "SAME_CONTENT", "MISSING", "CONTROL_DIFFERS"))
+
+
+def test_a_narrow_terminal_gets_a_paragraph_for_each_output():
+    assert render(FAILING, width=44).startswith("""\
+✗ DIFFERENT  120.6 KiB
+    out/model.npz
+    17 of 123456 bytes differ, the first at
+    byte 9120
+✓ SAME_CONTENT  812 B
+    out/metrics.json
+    ignoring $.seconds
+✗ MISSING
+    out/logs/a/long/path/that/goes/on.csv
+    recorded, and the run did not write it
+""")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_names_of_wide_characters_keep_the_columns_in_line(width):
+    text = render(
+        verdict(
+            finding("out/データ/結果/とても長い名前のファイル.npz", "IDENTICAL", "x", 1),
+            finding("out/é.csv", "IDENTICAL", "x", 1),
+        ),
+        width=width,
+    )
+    header, wide, narrow = text.splitlines()[:3]
+    at = header.index("detail")
+    assert cell_len(wide) == at + 1 and wide.endswith("  x")
+    assert narrow[at:] == "x"
+
+
+def test_two_long_names_that_look_the_same_when_folded_are_shown_whole():
+    long = "out/logs/a/long/run-{}/path/that/goes/on/and/on/metrics.csv"
+    same = verdict(*(finding(long.format(n), "MISSING", "it did not write it, which is long") for n in (1, 2)))
+    text = render(same, width=70)
+    assert "…" not in text and "run-1" in text and "run-2" in text
+    other = verdict(*(finding(long.format(n) + n, "MISSING", "it did not, which is long") for n in ("x", "y")))
+    assert render(other, width=70).count("…") == 2
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=60) | st.text("aデé/", max_size=60), st.integers(min_value=8, max_value=40))
+def test_a_folded_name_fits_and_keeps_its_end(text, limit):
+    short = fold(text, limit)
+    assert cell_len(short) <= limit
+    assert short == text if cell_len(text) <= limit else short.endswith(text[-1:])
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.text(min_size=1, max_size=90) | st.text("aデ ", min_size=1), min_size=1, max_size=4),
+    st.integers(min_value=20, max_value=140),
+)
+def test_no_table_is_wider_than_its_terminal(names, width):
+    text = render(verdict(*(finding(name, "DIFFERENT", name, len(name)) for name in names)), width=width)
+    assert max(map(cell_len, text.splitlines())) <= width
+
+
+def test_brief_is_the_verdict_s_one_line_however_narrow():
+    text = render(FAILING, width=30, brief=True)
+    assert text == "DIFFERENT  2 of 3 outputs (1 DIFFERENT, 1 MISSING), on portable x86-64-v3 (2 runs, 3.2 s)\n"
+
+
+def test_the_markdown_is_a_table_with_what_to_do_next():
+    assert (
+        markdown.render(verdict(finding("out/a_b.npz", "DIFFERENT", "<b> | `x`\n[y](z)", 812)))
+        == f"""\
+### ❌ warm: DIFFERENT
+
+1 of 1 output, on portable x86-64-v3 (1 run, 3.2 s)
+
+| verdict | output | size | detail |
+|---|---|---:|---|
+| **DIFFERENT** | out/a\\_b.npz | 812 B | &lt;b&gt; \\| \\`x\\` \\[y\\](z) |
+
+Next: if the change is meant, `reprobox record --force` takes it as the new baseline
+
+Image warm:lock-1, {ONE}
+
+"""
+    )
+    assert markdown.render(verdict(finding("a", "IDENTICAL"))).startswith("### ✅ warm: IDENTICAL\n")
+    assert markdown.render(verdict(finding("a", "NO_BASELINE"))).startswith("### ⚠️ warm: NO\\_BASELINE\n")
+
+
+def test_the_markdown_is_appended_to_the_job_s_page(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    assert markdown.append("### é\n") is None
+    assert page.read_text(encoding="utf-8") == "before\n### é\n"
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY")
+    assert markdown.append("nowhere") is None
+
+
+def test_a_page_that_cannot_be_written_is_only_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
+    assert markdown.append("x") == f"the job's summary cannot be written to {tmp_path}: Is a directory"
 
 
 def test_colour_adds_nothing_but_colour():

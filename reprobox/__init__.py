@@ -26,6 +26,7 @@ recipe         Project, Lock -> Recipe (pure)
 render         Recipe -> Context (pure; Jinja lives here only)
 compare        two outputs -> Verdict (pure)
 resolvers      Project -> Lock: Python packages, base images, bootstrapped distributions
+draft          a folder -> the first draft of its reprobox.yaml
 engines        Context -> Image; Image, Job -> Completed
 experiment     Image, smoke -> Run
 report         Verdict -> terminal, JSON

@@ -60,5 +60,6 @@ def distribution_of(module: str) -> str | None:
         if name in DISTRIBUTIONS:
             return DISTRIBUTIONS[name] or None
     if top == "google":
-        return f"google-{two.partition('.')[2].replace('_', '-')}" if two.startswith("google.cloud") else None
+        parts = module.split(".")
+        return "-".join(parts[:3]).replace("_", "-") if parts[1:2] == ["cloud"] and len(parts) > 2 else None
     return top.replace("_", "-").lower()

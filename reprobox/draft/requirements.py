@@ -60,10 +60,10 @@ def _taken(findings: Findings, environment: EnvironmentFound) -> Choice:
     found = [Note(place=place, text=f"the environment{count}")]
     unseen = [*_left(findings.environments[1:], environment.path), *_left(findings.lists, environment.path)]
     hints = [f"environment: {{file: {environment.path}, {choice}}}" for choice in environment.choices]
-    more = _more(findings.installs, environment.names)
+    project = environment.path.endswith((".toml", ".lock"))
+    more = _more(findings.installs, environment.names, but=("-e", "-r") if project else (f"-r {environment.path}",))
     name = "requirements.in"
-    plain = not re.search(r"\.toml$|\.lock$", environment.path) and "/" not in environment.path
-    if not more or name in findings.taken or not plain:
+    if not more or name in findings.taken or project or "/" in environment.path:
         for line in more:
             text = f"installs {shown(line.text)} too, which {environment.path} does not name"
             unseen.append(Note(place=line.place, text=text, lacking=True))
@@ -81,7 +81,8 @@ def _taken(findings: Findings, environment: EnvironmentFound) -> Choice:
 def _drafted(findings: Findings, chosen: PackageList) -> Choice:
     """A requirements file in the words of another tool's file, at the versions of its lock."""
     name = _free("requirements.in", findings.taken)
-    more = _more(findings.installs, _names(chosen.lines))
+    own = any(line.text.startswith("-e") for line in chosen.lines if not line.because)
+    more = _more(findings.installs, _names(chosen.lines), but=("-e",) if own else ())
     lines = [*chosen.lines, *more]
     files: dict[str, str] = {}
     pins = _free("constraints.txt", findings.taken)
@@ -136,12 +137,12 @@ def _guesses(imports: Mapping[str, Place], known: frozenset[str]) -> list[Line]:
     return [found[name] for name in sorted(found)]
 
 
-def _more(installs: Sequence[Line], names: frozenset[str]) -> list[Line]:
-    """The installs that are not among ``names``, once each."""
+def _more(installs: Sequence[Line], names: frozenset[str], *, but: tuple[str, ...] = ()) -> list[Line]:
+    """The installs that are not among ``names``, once each, ``but`` for lines that begin so."""
     found: dict[str, Line] = {}
     for line in installs:
         name = _name(line.text)
-        if name not in names | _TOOLS:
+        if name not in names | _TOOLS and not line.text.startswith(but):
             found.setdefault(name or line.text, line)
     return list(found.values())
 

@@ -63,7 +63,8 @@ def imports(path: str, tree: ast.Module, local: frozenset[str]) -> Iterator[Fact
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [f"google.{alias.name}" for alias in node.names] if node.module == "google" else [node.module]
+            shared = node.module in {"google", "google.cloud"}
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if shared else [node.module]
         else:
             continue
         for name in names:
@@ -136,10 +137,10 @@ def _written(call: ast.Call, constants: _Constants) -> str | None:
     place = None
     if name in _METHODS or (name == "open" and _opens(call, 0)):
         place = owner
-    elif (name in {"open", "File"} and _opens(call, 1)) or name in _FIRST:
-        place = call.args[0] if call.args else None
     elif (module, name) in _SECOND:
         place = call.args[1] if len(call.args) > 1 else None
+    elif (name in {"open", "File"} and _opens(call, 1)) or name in _FIRST:
+        place = call.args[0] if call.args else None
     path = constants.path(place)
     suffix = _SUFFIXES.get(name, "") if module in {"np", "numpy"} else ""
     if path and not path.endswith(suffix):

@@ -56,10 +56,11 @@ def draft(findings: Findings, *, name: str | None = None) -> Draft:
         *_grouped("the system package", findings.system),
         *trial.found,
     ]
+    unseen = [*findings.unseen, *environment.unseen, *chosen.notes, *trial.unseen]
     return Draft(
         files={**environment.files, CONFIG_FILE: "\n".join(lines) + "\n"},
         found=tuple(found),
-        unseen=tuple(dict.fromkeys([*findings.unseen, *environment.unseen, *chosen.notes, *trial.unseen])),
+        unseen=tuple(sorted(dict.fromkeys(unseen), key=lambda note: not note.lacking)),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reprobox.draft.facts import Line, PackageList, Place, PythonSaid
 from reprobox.draft.folder import Folder, line_of
+from reprobox.draft.lines import requirement_line
 from reprobox.draft.specifiers import checked, from_conda, requirement
 from reprobox.draft.tools import table
 
@@ -47,7 +48,9 @@ def environment_yml(folder: Folder) -> tuple[PackageList | None, list[PythonSaid
                 lines.append(_suggestion(name, version, place))
         for one in _list(_value(entry, "pip")):
             if isinstance(one, yaml.ScalarNode):
-                lines.append(Line(text=one.value.strip(), place=Place(file=file, line=one.start_mark.line + 1)))
+                at = Place(file=file, line=one.start_mark.line + 1)
+                option = one.value.strip().startswith("-")
+                lines.append(Line(text=one.value.strip(), place=at) if option else requirement_line(one.value, at))
     return PackageList(place=Place(file=file), lines=tuple(lines)), pythons
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from reprobox.draft.commands import Commands, tails
 from reprobox.draft.facts import Command, Fact, Line, Note, Place
 from reprobox.draft.folder import Folder
+from reprobox.draft.lines import requirement_line
 from reprobox.errors import InvalidInput
 from reprobox.survey import commands as survey
 from reprobox.survey import definition, dockerfile
@@ -155,19 +156,4 @@ def _pip(found: survey.Command, place: Place, folder: Folder) -> Iterator[Line]:
         else:
             folder.note(place.file, f"installs from {file}, which is not here", line=place.line, lacking=True)
     for package in found.packages:
-        yield requirement(package.text, place)
-
-
-def requirement(text: str, place: Place) -> Line:
-    """What a ``pip install`` names, as a line; a comment where no lock could hold it."""
-    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 (slow to import)
-
-    if re.fullmatch(r"\./?(\[[^\]]*\])?", text):
-        return Line(text=f"-e {text}", place=place)
-    try:
-        url = Requirement(text).url
-    except InvalidRequirement:
-        return Line(text=text, place=place, because="not a requirement that a lock can hold; name a version of it")
-    if url and not url.partition("#")[0].endswith((".whl", ".tar.gz", ".zip")):
-        return Line(text=text, place=place, because="a lock cannot hold this; name a version of it")
-    return Line(text=text, place=place)
+        yield requirement_line(package.text, place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from reprobox.config import RENDERED_FILES, is_own
@@ -31,7 +32,7 @@ def choose(findings: Findings) -> Trial:
     command = next(iter(findings.commands), None) or _of_scripts(findings)
     if command is None:
         return _without_command(findings)
-    script = next((script for script in findings.scripts if script.path in command.words), None)
+    script = next((script for script in findings.scripts if _starts(command.words, script.path)), None)
     outputs = _apart(script.outputs if script else ())
     found = [Note(place=command.place, text=f"the command {shlex.join(command.words)}{', a guess' * command.guess}")]
     if not outputs:
@@ -56,6 +57,11 @@ def choose(findings: Findings) -> Trial:
     for fact in outputs:
         found.append(Note(place=fact.place, text=f"the output {fact.value}"))
     return Trial(lines=tuple(lines), found=tuple(found))
+
+
+def _starts(command: Sequence[str], path: str) -> bool:
+    module = path.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
+    return path in command or any(pair == ("-m", module) for pair in pairwise(command))
 
 
 def _of_scripts(findings: Findings) -> Command | None:

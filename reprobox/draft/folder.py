@@ -43,8 +43,8 @@ class Folder:
 
     @property
     def names(self) -> frozenset[str]:
-        """What lies in the folder itself, of any kind."""
-        return frozenset(path.name for path in self.root.iterdir())
+        """What lies in the folder itself, of any kind, by its printable names."""
+        return frozenset(path.name for path in self.root.iterdir() if path.name.isprintable())
 
     def has(self, file: str) -> bool:
         """Whether there is something of this name, readable or not."""
@@ -143,6 +143,8 @@ class Folder:
             folders[:] = [] if deep else [n for n in folders if n not in _SKIPPED and not n.startswith(".")]
             for name in files:
                 path = Path(place, name)
+                if not (inner / name).as_posix().isprintable():  # nothing a file of text could name
+                    continue
                 if name.endswith(suffix) and not name.startswith(".") and path.is_file() and not path.is_symlink():
                     yield (inner / name).as_posix()
 

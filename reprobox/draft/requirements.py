@@ -94,9 +94,9 @@ def _drafted(findings: Findings, chosen: PackageList) -> Choice:
         ])  # fmt: skip
         text.append(f"-c {pins}")
     files[name] = _joined([*text, *_printed(lines)])
-    live = sum(not line.because for line in lines)
-    plural = "" if live == 1 else "s"
-    found = [Note(place=chosen.place, text=f"the environment: {live} package{plural}, in {name}")]
+    live = [line.text for line in lines if not line.because]
+    count = "the project itself" if live == ["-e ."] else f"{len(live)} package{'' if len(live) == 1 else 's'}"
+    found = [Note(place=chosen.place, text=f"the environment: {count}, in {name}")]
     if chosen.pins:
         found.append(Note(place=chosen.place, text=f"the versions of {len(chosen.pins)} more, in {pins}"))
     unseen = [*_left(findings.lists[1:], chosen.place.file), *_conda(chosen, name), *_secrets(lines)]

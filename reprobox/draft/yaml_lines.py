@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from reprobox.console import one_line
@@ -16,7 +15,10 @@ def scalar(text: str) -> str:
     import yaml  # noqa: PLC0415 (slow to import)
 
     written: str = yaml.safe_dump([text], default_flow_style=True, width=10**9, allow_unicode=True).strip()[1:-1]
-    return text if written == text else json.dumps(text, ensure_ascii=not text.isprintable())
+    if written == text:
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(char if char.isprintable() else f"\\U{ord(char):08X}" for char in escaped) + '"'
 
 
 def words(values: Sequence[str]) -> str:

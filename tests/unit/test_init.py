@@ -196,6 +196,14 @@ def test_conda_packages_are_named_as_missing_and_stand_as_comments(tmp_path: Pat
     assert done.exit_code == 1
 
 
+def test_a_repository_in_the_pip_part_stays_a_comment_and_is_named(tmp_path: Path) -> None:
+    files = {"environment.yml": "dependencies:\n- pip:\n  - six\n  - git+https://host.example/x.git\n"}
+    _, done = init(tmp_path, files)
+    assert words_of(tmp_path, "requirements.in") == ["six"]
+    assert "a lock cannot hold this" in said(done, "environment.yml:4")
+    assert done.refused is None
+
+
 def test_pixis_pypi_packages_are_drafted(tmp_path: Path) -> None:
     _, done = init(tmp_path, FOLDERS["pixi"])
     assert words_of(tmp_path, "requirements.in") == ["six", "boltons>=23"]
@@ -369,6 +377,17 @@ def test_a_readmes_line_is_a_command_but_without_outputs_the_section_stays_a_com
     assert "#   command: [python, fit.py, --seed=4]" in text
     assert "#   control: [python, fit.py, --seed=5]" in text
     assert "what it writes cannot be seen" in said(done, "fit.py")
+
+
+def test_a_module_that_is_run_by_its_name_is_looked_into(tmp_path: Path) -> None:
+    files = {
+        "net/__init__.py": "",
+        "net/fit.py": "open('m.json', 'w')\n",
+        "Dockerfile": "FROM debian:12\nCMD python -m net.fit",
+    }
+    project, _ = init(tmp_path, files)
+    assert project.smoke is not None
+    assert [str(output.path) for output in project.smoke.outputs] == ["m.json"]
 
 
 def test_the_commented_section_is_valid_once_it_is_uncommented(tmp_path: Path) -> None:

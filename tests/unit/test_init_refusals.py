@@ -139,6 +139,15 @@ def test_a_device_or_a_pipe_is_not_read(tmp_path: Path) -> None:
     assert said(done, "environment.yml") == "is not a file"
 
 
+def test_files_whose_names_are_no_text_are_left_out(tmp_path: Path) -> None:
+    for name in (b"bad\xff.py", b"new\nline.py", b"x\xff.def", b"requirements-\xff.txt"):
+        with open(os.fsencode(tmp_path) + b"/" + name, "w") as file:  # noqa: PTH123 (a path of bytes)
+            file.write("import torch\nopen('a.txt', 'w')\n")
+    project, _ = init(tmp_path, {"main.py": "import numpy\n"})
+    assert words_of(tmp_path, "requirements.in") == ["numpy"]
+    assert project.smoke is None
+
+
 def test_a_script_of_python_2_is_named(tmp_path: Path) -> None:
     _, done = init(tmp_path, {"requirements.txt": "six\n", "old.py": "x = 1\nprint 'a'\n"})
     assert "is not Python 3" in said(done, "old.py:2")

@@ -332,8 +332,11 @@ def test_an_image_that_is_not_taken_is_named() -> None:
 
 
 def test_a_dockerfile_that_reprobox_rendered_says_nothing_about_the_project(tmp_path: Path) -> None:
-    files = {"requirements.txt": "six\n", "Dockerfile": f"# rendered by reprobox\n{DOCKERFILE}"}
-    project, _ = init(tmp_path, files)
+    rendered = {
+        "Dockerfile": f"# rendered by reprobox\n{DOCKERFILE}",
+        "apptainer.def": "# rendered by reprobox\nBootstrap: docker\nFrom: python:3.9\n",
+    }
+    project, _ = init(tmp_path, {"requirements.txt": "six\n", **rendered})
     assert project.base == BootstrapBase(distribution="debian", suite="bookworm")
 
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from reprobox import config, workflow
 from reprobox.draft import compose, look
-from reprobox.draft.facts import Findings
+from reprobox.draft.facts import Findings, Note, Place
 from reprobox.errors import InvalidInput
+from reprobox.report import drafted as report
 
 # --- what is never done ----------------------------------------------------------------------------
 
@@ -225,10 +226,11 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "there is no folder" in done.stderr
 
 
-def test_a_folders_own_text_cannot_move_the_cursor(tmp_path: Path) -> None:
-    root = make(tmp_path, {"requirements.txt": "six\n", "x\x1b[2J.ipynb": "{"})
-    done = cli(root)
-    assert "\x1b" not in done.stdout
+def test_a_folders_own_text_cannot_move_the_cursor() -> None:
+    note = Note(place=Place(file="x\x1b[2J.yml", line=1), text="is not YAML: \x1b[2J\r")
+    text = report.render(compose.Draft(files={}, found=(note,), unseen=(note,)), ["reprobox.yaml"])
+    assert "\x1b" not in text
+    assert "\r" not in text
 
 
 def test_a_wheel_is_an_archive_and_no_text(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ render         Recipe -> Context (pure; Jinja lives here only)
 compare        two outputs -> Verdict (pure)
 resolvers      Project -> Lock: Python packages, base images, bootstrapped distributions
 lint           what cannot be reproduced as it stands
+draft          a folder -> the first draft of its reprobox.yaml
 engines        Context -> Image; Image, Job -> Completed
 experiment     Image, smoke -> Run
 report         Verdict -> terminal, JSON, Markdown

@@ -41,6 +41,29 @@ def cli() -> None:
 
 
 @cli.command()
+@click.option(
+    "--name", metavar="NAME", help="The image's name.  [default: the project's, the repository's, the folder's]"
+)
+@as_json
+@pass_session
+def init(session: Session, name: str | None, as_json: bool) -> int:
+    """Draft reprobox.yaml from what lies in the folder, with the place of every guess. Overwrites nothing.
+
+    Example: reprobox init
+    """
+    from reprobox import workflow  # noqa: PLC0415
+    from reprobox.report import drafted  # noqa: PLC0415
+
+    done = workflow.init(session.root, name=name)
+    refused = done.refused.message if done.refused else None
+    if as_json:
+        _print_json(drafted.as_json(done.draft, done.written, refused=refused))
+    else:
+        click.echo(drafted.for_stream(done.draft, done.written, sys.stdout, refused=done.refused), nl=False)
+    return done.exit_code
+
+
+@cli.command()
 @click.option("--check", is_flag=True, help="Only say whether the lock still fits, offline; exit 1 if not.")
 @click.option(
     "--upgrade", multiple=True, is_flag=False, flag_value=EVERYTHING, metavar="[PACKAGE]",

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from reprobox.config_model import Config
 
 CONFIG_FILE = "reprobox.yaml"
+OTHER_CONFIG_FILES = ("reprobox.yml", "Reprobox.yaml")
+"""What users name it by mistake; never read."""
 
 OWN_FILES = frozenset(
     {
@@ -654,10 +656,10 @@ def _needed() -> str:
 
 
 def _write_one(folder: Path) -> str:
-    for name in ("reprobox.yml", "Reprobox.yaml"):
+    for name in OTHER_CONFIG_FILES:
         if (folder / name).is_file():
             return f"rename {name} to {CONFIG_FILE}"
-    return f"go to the project's folder, or write one: {_needed()}"
+    return f"`reprobox init` drafts one; {_needed()}"
 
 
 def _tidy(value: Any) -> Any:

@@ -45,6 +45,39 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         raise
 
 
+def write_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Put ``data`` under ``path``, where nothing may be yet, not even a link: whole, or not at all.
+
+    Raises InvalidInput where there is something, which stays as it is, or where the place cannot be written.
+    """
+    try:
+        path.open("xb").close()  # the name is ours from here on
+    except FileExistsError as error:
+        raise InvalidInput(
+            f"{path.name} is there already", hint="nothing is overwritten: move it away first"
+        ) from error
+    except OSError as error:
+        raise explain(error, f"cannot write {path.name}") from error
+    try:
+        write_whole(path, data, mode=mode)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def write_new_together(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write several files where none may be yet: all of them, in order, or none. Raises InvalidInput."""
+    written: list[Path] = []
+    try:
+        for name, data in files.items():
+            write_new(folder / name, data)
+            written.append(folder / name)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+
+
 def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write several files of one meaning; the last one named is the one that makes the others count."""
     for name, data in files.items():

@@ -1,0 +1,1 @@
+"""A folder -> the first draft of its reprobox.yaml: ``look`` reads, ``compose`` decides (pure)."""

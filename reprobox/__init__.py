@@ -21,11 +21,13 @@ tree           a checkout -> ProjectTree: which files are the project's, normali
 lockfile       Lock <-> reprobox.lock; does the lock still fit
 baseline       Baseline <-> reprobox.baseline.json
 determinism    a profile -> the variables that pin an experiment
+hardware       what was read inside the container -> Conditions, hardware class (pure)
 recipe         Project, Lock -> Recipe (pure)
 render         Recipe -> Context (pure; Jinja lives here only)
 compare        two outputs -> Verdict (pure)
 resolvers      Project -> Lock: Python packages, base images, bootstrapped distributions
 engines        Context -> Image; Image, Job -> Completed
+probe          Image -> Conditions: what its libraries do on this machine, read inside
 experiment     Image, smoke -> Run
 report         Verdict -> terminal, JSON
 workflow       the verbs, in order

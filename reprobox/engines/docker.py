@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from reprobox import proc
 from reprobox.console import Console
-from reprobox.engines import Listener, Secrets, Supplies
+from reprobox.engines import Listener, Machine, Secrets, Supplies
 from reprobox.engines.staging import OUTPUT_LIMIT, lay_out, take_out
 from reprobox.errors import BuildFailed, EngineUnavailable, InvalidInput, OutputRefused, ProgramFailed
 from reprobox.model import HOME_FOLDER, USER_ID, WORK_FOLDER, Completed, Context, Digest, Image, Job, OutputFile
@@ -61,6 +61,15 @@ class Docker:
                 hint="install the docker-buildx plugin (package docker-buildx or docker-buildx-plugin)",
             ) from error
         return f"Docker {version['Version']}"
+
+    def machine(self) -> Machine:
+        client = self._client()
+        with _translated():
+            info = client.info()
+        names = ("ID", "Name", "KernelVersion", "NCPU", "MemTotal", "ServerVersion")
+        return Machine(
+            engine=f"Docker {info['ServerVersion']}", identity=" ".join(str(info.get(name)) for name in names)
+        )
 
     def holds(self, image: Image) -> bool:
         from docker.errors import ImageNotFound  # noqa: PLC0415 (slow to import)

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from reprobox.compare.verdict import CONTROL, RUN, overall
 from reprobox.console import ASCII_MARKS, UNICODE_MARKS, Marks, duration, has_colour, marks, printable
-from reprobox.determinism import describe
+from reprobox.hardware import describe, differences
 from reprobox.model import Finding, Status, Verdict
 
 _TROUBLE = frozenset({Status.RUN_FAILED, Status.NO_BASELINE, Status.INCOMPLETE})
@@ -78,6 +78,10 @@ def render(verdict: Verdict, *, width: int = 80, colour: bool = False, unicode: 
     whole = overall(verdict.findings)
     style = "bold green" if verdict.exit_code == 0 else "bold yellow" if whole in _TROUBLE else "bold red"
     console.print(Text.assemble((whole.value, style), "  ", _inline(summary(verdict))))
+    for other in verdict.elsewhere:
+        console.print(Text(_inline(f"a baseline is there for {describe(other, beside=verdict.hardware)}:")))
+        for difference in differences(verdict.hardware, other):
+            console.print(Text(f"  {_inline(difference)}"))
     if advice := _advice(verdict):
         console.print(Text(f"next: {advice}"))
     text = "".join(line.rstrip() + "\n" for line in page.getvalue().splitlines())

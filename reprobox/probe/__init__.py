@@ -79,10 +79,9 @@ def _known(note: Path, key: str) -> Any:
 
 def _ask(engine: Engine, image: Image, wanted: Job, state: Path) -> Any:
     said: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
-    with files.scratch(state, "probe-") as place:
-        completed, _ = engine.run(
-            image, wanted, into=place, listen=lambda stream, data: said[stream].extend(data)
-        )  # fmt: skip
+    completed, _ = engine.run(
+        image, wanted, into=state / "probe", listen=lambda stream, data: said[stream].extend(data)
+    )  # fmt: skip
     words = said["stderr"].decode("utf-8", "replace").splitlines()
     if completed.exit_code or completed.reason:
         reading = [line.removeprefix("reading ") for line in words if line.startswith("reading ")]

@@ -561,6 +561,9 @@ def test_a_rule_that_was_not_recorded_makes_nothing_equal(lab):
     declared, before = [output("m", "$.t")], [output("m")]
     (found,) = lab.judge(declared, {"m": '{"t": 2}'}, {"m": '{"t": 1}'}, hardware=ELSEWHERE, recorded_under=before)
     assert found.detail == "differs from the baseline of portable x86-64-v3"
+    other = [output("m", "$.u")]
+    (found,) = lab.judge(declared, {"m": '{"a": 1}'}, {"m": '{"a":1}'}, hardware=ELSEWHERE, recorded_under=other)
+    assert found.detail == "differs from the baseline of portable x86-64-v3"
 
 
 def test_several_other_classes_are_named_by_what_tells_them_apart(lab):

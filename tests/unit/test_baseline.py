@@ -504,3 +504,9 @@ def test_kept_files_that_changed_or_vanished_are_noticed(tmp_path):
         "reprobox.baseline/x86_64-x86-64-v3/b is missing; reprobox.baseline.json says that it was kept",
         "reprobox.baseline/x86_64-x86-64-v3/c cannot be read: Is a directory",
     )
+
+
+def test_the_examples_baseline_is_still_that_of_the_portable_class():
+    found = read(Path(__file__).parents[2] / "examples" / "warm-start").of(PORTABLE)
+    assert found is not None
+    assert found.conditions is None

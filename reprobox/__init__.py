@@ -22,6 +22,7 @@ tree           a checkout -> ProjectTree: which files are the project's, normali
 lockfile       Lock <-> reprobox.lock; does the lock still fit
 baseline       Baseline <-> reprobox.baseline.json
 determinism    a profile -> the variables that pin an experiment
+hardware       what was read inside the container -> Conditions, hardware class (pure)
 recipe         Project, Lock -> Recipe (pure)
 render         Recipe -> Context (pure; Jinja lives here only)
 compare        two outputs -> Verdict (pure)
@@ -29,6 +30,7 @@ resolvers      Project -> Lock: Python packages, base images, bootstrapped distr
 lint           what cannot be reproduced as it stands
 draft          a folder -> the first draft of its reprobox.yaml
 engines        Context -> Image; Image, Job -> Completed
+probe          Image -> Conditions: what its libraries do on this machine, read inside
 experiment     Image, smoke -> Run
 report         Verdict -> terminal, JSON, Markdown
 doctor         this machine -> findings: what reprobox needs, whether it is here, what to do

@@ -5,6 +5,7 @@ The JSON file is what counts; the folder holds the small outputs themselves, so 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -15,11 +16,12 @@ from typing import Any, NoReturn, TypeVar
 
 from reprobox.errors import InvalidInput
 from reprobox.files import explain, scratch, state_folder, write_whole
-from reprobox.model import MEBIBYTE, Digest, HardwareClass, OutputFile
+from reprobox.model import MEBIBYTE, Conditions, Digest, HardwareClass, OutputFile
 
 BASELINE_FILE = "reprobox.baseline.json"
 BASELINE_FOLDER = "reprobox.baseline"
-VERSION = 1
+VERSION = 2
+"""Version 1 knew no conditions."""
 KEPT_EACH = MEBIBYTE
 """An output up to this size (bytes) is kept itself, while the total of a hardware class stays under KEPT_TOTAL."""
 KEPT_TOTAL = 8 * MEBIBYTE
@@ -59,7 +61,8 @@ class RecordedControl:
 class Baseline:
     """What one hardware class is expected to give, and what it was given by.
 
-    ``lock`` is the lock file's digest, ``source`` the project tree's, ``image`` the image's config digest.
+    ``lock`` is the lock file's digest, ``source`` the project tree's, ``image`` the image's config digest;
+    ``conditions`` those of the run, which version 1 of the file does not hold.
     """
 
     hardware: HardwareClass
@@ -69,6 +72,7 @@ class Baseline:
     image: Digest
     outputs: tuple[RecordedOutput, ...]
     control: RecordedControl | None = None
+    conditions: Conditions | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +83,11 @@ class Baselines:
 
     def of(self, hardware: HardwareClass) -> Baseline | None:
         """The baseline of this very hardware class, if one was recorded."""
-        return next((one for one in self.each if one.hardware.name == hardware.name), None)
+        return next((one for one in self.each if one.hardware.facts == hardware.facts), None)
 
     def replacing(self, baseline: Baseline) -> Baselines:
         """These baselines with ``baseline`` in the place of its hardware class; the others as they were."""
-        others = [one for one in self.each if one.hardware.name != baseline.hardware.name]
+        others = [one for one in self.each if one.hardware.facts != baseline.hardware.facts]
         return Baselines(each=tuple(sorted([*others, baseline], key=lambda one: one.hardware.name)))
 
 
@@ -109,6 +113,8 @@ def to_json(baselines: Baselines) -> str:
 
 def _plain(baseline: Baseline) -> dict[str, Any]:
     plain: dict[str, Any] = {"command": list(baseline.command)}
+    if baseline.conditions:
+        plain["conditions"] = baseline.conditions.plain
     if baseline.control:
         changed = sorted(str(path) for path in baseline.control.changed)
         plain["control"] = {"changed": changed, "command": list(baseline.control.command)}
@@ -139,27 +145,10 @@ def store(root: Path, baselines: Baselines, baseline: Baseline, files: Sequence[
     """
     chosen = _small(files)
     outputs = tuple(
-        RecordedOutput(
-            path=output.path,
-            digest=output.digest,
-            size=output.size,
-            rules_digest=output.rules_digest,
-            ruled_digest=output.ruled_digest,
-            kept=output.path in chosen,
-        )
+        dataclasses.replace(output, kept=output.path in chosen)
         for output in sorted(baseline.outputs, key=lambda one: str(one.path))
     )
-    stored = baselines.replacing(
-        Baseline(
-            hardware=baseline.hardware,
-            command=baseline.command,
-            lock=baseline.lock,
-            source=baseline.source,
-            image=baseline.image,
-            outputs=outputs,
-            control=baseline.control,
-        )
-    )
+    stored = baselines.replacing(dataclasses.replace(baseline, outputs=outputs))
     from_json(to_json(stored), BASELINE_FILE)  # what could not be read again is not written
     folder = root / BASELINE_FOLDER / baseline.hardware.name
     try:
@@ -257,7 +246,7 @@ def from_json(text: str, file: str) -> Baselines:
             f"{file} has version {version} and this reprobox reads version {VERSION}", hint="upgrade reprobox"
         )
     keys = top.keys(required={"version", "baselines"})
-    each = tuple(_baseline(one) for one in keys["baselines"].items())
+    each = tuple(_baseline(one, version) for one in keys["baselines"].items())
     names = [one.hardware.name for one in each]
     for name in names:
         if names.count(name) > 1:
@@ -278,8 +267,11 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a value of JSON")
 
 
-def _baseline(value: _Value) -> Baseline:
-    keys = value.keys(required={"command", "hardware", "image", "lock", "outputs", "source"}, optional={"control"})
+def _baseline(value: _Value, version: int) -> Baseline:
+    keys = value.keys(
+        required={"command", "hardware", "image", "lock", "outputs", "source"},
+        optional={"control"} | ({"conditions"} if version > 1 else set()),
+    )
     outputs = tuple(_output(one) for one in keys["outputs"].items())
     _no_path_twice(keys["outputs"], [output.path for output in outputs])
     return Baseline(
@@ -290,13 +282,34 @@ def _baseline(value: _Value) -> Baseline:
         image=keys["image"].digest(),
         outputs=tuple(sorted(outputs, key=lambda one: str(one.path))),
         control=_control(keys["control"]) if "control" in keys else None,
+        conditions=_conditions(keys["conditions"]) if "conditions" in keys else None,
+    )
+
+
+def _conditions(value: _Value) -> Conditions:
+    keys = value.keys(
+        required={"architecture", "cpu", "cpus", "engine"},
+        optional={"gpu_driver", "gpus", "instructions", "lacking", "libraries", "memory"},
+    )
+    libraries = keys["libraries"].members() if "libraries" in keys else {}
+    return Conditions(
+        engine=keys["engine"].text(),
+        architecture=keys["architecture"].text(),
+        cpu=keys["cpu"].text(),
+        instructions=keys["instructions"].text() if "instructions" in keys else None,
+        cpus=keys["cpus"].whole_number(),
+        memory=keys["memory"].whole_number() if "memory" in keys else None,
+        lacking=tuple(one.text() for one in keys["lacking"].items()) if "lacking" in keys else (),
+        gpus=tuple(one.text() for one in keys["gpus"].items()) if "gpus" in keys else (),
+        gpu_driver=keys["gpu_driver"].text() if "gpu_driver" in keys else None,
+        libraries={name: {key: fact.text() for key, fact in one.members().items()} for name, one in libraries.items()},
     )
 
 
 def _hardware(value: _Value) -> HardwareClass:
     if not isinstance(value.value, dict) or not value.value:
         value.wrong(f"must be an object of named facts, not {_show(value.value)}")
-    facts = {key: one.text() for key, one in value.keys(required=set(value.value)).items()}
+    facts = {key: one.text() for key, one in value.members().items()}
     hardware = HardwareClass(facts=dict(sorted(facts.items())))
     if not re.match("[a-z0-9_]", hardware.name):
         value.wrong(f"gives no name that a folder can have: {_show(facts)}")
@@ -366,6 +379,10 @@ class _Value:
             if key not in required | optional:
                 self.wrong(f"unknown key {_show(key)}")
         return {key: _Value(one, self.file, f"{self.at}.{key}" if self.at else key) for key, one in found.items()}
+
+    def members(self) -> dict[str, _Value]:
+        """An object's values by key, whatever the keys."""
+        return self.keys(required=set(self._typed(dict, "an object")))
 
     def items(self) -> list[_Value]:
         found = self._typed(list, "a list")

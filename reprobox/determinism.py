@@ -1,4 +1,4 @@
-"""A profile -> the variables that pin an experiment, and the class of hardware on which its bits are expected.
+"""A profile -> the variables that pin an experiment.
 
 ``off`` fixes locale, zone and time. ``pinned`` adds hash seed and thread counts: the same bits on the same CPU model.
 ``portable`` runs single-threaded and holds every library to the kernels of x86-64-v3 (AVX2, FMA): the same bits on
@@ -10,24 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from reprobox.errors import InvalidInput, ReproboxError
-from reprobox.files import explain
-from reprobox.model import Determinism, HardwareClass, Platform
+from reprobox.errors import InvalidInput
+from reprobox.model import Determinism, Platform
 
 PORTABLE_LEVEL = "x86-64-v3"
-CPUINFO = Path("/proc/cpuinfo")
-
-_LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("x86-64-v2", frozenset({"cx16", "lahf_lm", "pni", "popcnt", "sse4_1", "sse4_2", "ssse3"})),
-    ("x86-64-v3", frozenset({"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave"})),
-    ("x86-64-v4", frozenset({"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"})),
-)
-"""The psABI's levels in the words of /proc/cpuinfo; each one holds those before it (abm is LZCNT, pni is SSE3)."""
 
 _TORCH = frozenset({"pytorch", "torch"})
 _TENSORFLOW = frozenset({"tensorflow", "tensorflow-cpu", "tensorflow-intel", "tf-nightly", "tf-nightly-cpu"})
@@ -41,28 +30,6 @@ _NUMPY_X86_LEVELS_SINCE = Version("2.4.0.dev0")
 """numpy 2.3.5 dispatches AVX512F, AVX512_SKX, ...; 2.4.0 by x86-64 level (read from __cpu_dispatch__ in the wheels)."""
 _NUMPY_SPR_SINCE = Version("2.3.0.dev0")
 """numpy 2.2.6's wheels do not dispatch AVX512_SPR, those of 2.3.0 do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CpuFacts:
-    """A CPU as its kernel describes it. ``family``, ``model`` and ``flags`` in the words of /proc/cpuinfo."""
-
-    name: str
-    family: str = ""
-    model: str = ""
-    flags: frozenset[str] = frozenset()
-
-    @property
-    def level(self) -> str | None:
-        """The highest x86-64 level that this CPU has in full, such as x86-64-v3; None for other architectures."""
-        if not {"lm", "sse2"} <= self.flags:
-            return None
-        reached = "x86-64-v1"
-        for level, needed in _LEVELS:
-            if not needed <= self.flags:
-                break
-            reached = level
-        return reached
 
 
 # --- variables --------------------------------------------------------------------------------
@@ -89,7 +56,7 @@ def variables(
         threads = 1 if profile is Determinism.PORTABLE else cpus
         found |= _pinned(locked, threads)
     if profile is Determinism.PORTABLE:
-        _refuse_other_than_x86(platform)
+        require_x86(platform)
         found |= _portable(locked)
     return dict(sorted((found | dict(env)).items()))
 
@@ -185,70 +152,10 @@ def _version(package: str, text: str) -> Version:
         ) from error
 
 
-def _refuse_other_than_x86(platform: Platform) -> None:
+def require_x86(platform: Platform) -> None:
+    """Raises InvalidInput where ``portable`` is not supported on ``platform``."""
     if platform is not Platform.LINUX_64:
         raise InvalidInput(
             f"`determinism: portable` is not supported yet on {platform.value}, only on {Platform.LINUX_64.value}",
             hint="use `determinism: pinned`, or leave the platform out",
         )
-
-
-# --- hardware ---------------------------------------------------------------------------------
-
-
-def hardware_class(profile: Determinism, platform: Platform, cpu: CpuFacts) -> HardwareClass:
-    """The machines that are expected to give the same bits as this one.
-
-    ``portable``: all that have the pinned instruction set; raises ReproboxError where this one has not. Else those
-    of the same CPU model that see the same instruction set (a hypervisor may hide some of it).
-    """
-    if profile is Determinism.PORTABLE:
-        _refuse_other_than_x86(platform)
-        missing = frozenset[str]().union(*(flags for level, flags in _LEVELS if level <= PORTABLE_LEVEL)) - cpu.flags
-        if missing:
-            raise ReproboxError(
-                f"`determinism: portable` needs a CPU with {PORTABLE_LEVEL}; {cpu.name} lacks "
-                + ", ".join(sorted(missing)),
-                hint="run it on a CPU of 2013 or later (Haswell, Zen), or use `determinism: pinned`",
-            )
-        return HardwareClass(facts={"architecture": platform.machine, "instructions": PORTABLE_LEVEL})
-    words = [cpu.name]
-    words += [f"{word} {value}" for word, value in (("family", cpu.family), ("model", cpu.model)) if value]
-    facts = {"architecture": platform.machine, "cpu": " ".join(words)}
-    if cpu.level:
-        facts["instructions"] = cpu.level
-    return HardwareClass(facts=facts)
-
-
-def describe(hardware: HardwareClass) -> str:
-    """A hardware class in the reader's words: ``portable x86-64-v3``, or the CPU and what it can do."""
-    facts = hardware.facts
-    if set(facts) == {"architecture", "instructions"}:
-        return f"portable {facts['instructions']}"
-    if "cpu" not in facts:
-        return hardware.name
-    return ", ".join([facts["cpu"], facts.get("instructions", facts.get("architecture", ""))])
-
-
-def read_cpu(text: str) -> CpuFacts:
-    """The text of /proc/cpuinfo -> what it says about its first CPU. Pure; unknown words are passed over."""
-    fields: dict[str, str] = {}
-    for line in text.splitlines():
-        key, colon, value = line.partition(":")
-        if colon:
-            fields.setdefault(key.strip().lower(), " ".join(value.split()))
-    arm = [f"{word} {fields[f'cpu {word}']}" for word in ("implementer", "part") if fields.get(f"cpu {word}")]
-    return CpuFacts(
-        name=fields.get("model name") or " ".join(["ARM", *arm] if arm else ["unknown CPU"]),
-        family=fields.get("cpu family", ""),
-        model=fields.get("model", ""),
-        flags=frozenset((fields.get("flags") or fields.get("features") or "").split()),
-    )
-
-
-def this_cpu() -> CpuFacts:
-    """This machine's CPU. Raises InvalidInput where the kernel does not describe it."""
-    try:
-        return read_cpu(CPUINFO.read_text(encoding="utf-8", errors="replace"))
-    except OSError as error:
-        raise explain(error, "cannot tell which CPU this is") from error

@@ -84,6 +84,10 @@ class EngineUnavailable(ReproboxError):
     """A container engine is absent, down, too old, or died."""
 
 
+class ProbeFailed(ReproboxError):
+    """What an experiment's libraries do on this hardware could not be read inside its image."""
+
+
 class BuildFailed(ReproboxError):
     """The engine could not build the image."""
 

@@ -484,16 +484,49 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Under what a run happened, as seen inside the container; nothing that names a host, a path or a time.
+
+    ``cpus`` is how many the run may use, ``memory`` its limit in bytes; ``lacking`` the instructions of x86-64-v3
+    that are not there, ``gpus`` one text each with the compute capability. ``libraries``: per locked library what
+    it does here, named facts such as version, blas and simd, or why that could not be read under ``error``.
+    """
+
+    engine: str
+    architecture: str
+    cpu: str
+    instructions: str | None
+    cpus: int
+    memory: int | None
+    lacking: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    gpu_driver: str | None = None
+    libraries: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON values, sorted by name, without what is not known."""
+        libraries = {name: dict(sorted(facts.items())) for name, facts in sorted(self.libraries.items())}
+        plain = vars(self) | {"gpus": list(self.gpus), "libraries": libraries, "lacking": list(self.lacking)}
+        return {name: value for name, value in sorted(plain.items()) if value not in (None, [], {})}
+
+
+@dataclass(frozen=True, kw_only=True)
 class HardwareClass:
     """The machines on which a baseline's bits are expected: named values, compared as a whole."""
 
     facts: Mapping[str, str]
 
+    _NAMING = frozenset({"architecture", "cpu", "instructions"})
+
     @property
     def name(self) -> str:
-        """A short name made of the facts alone, safe as a folder's name."""
-        words = "-".join(str(value) for _, value in sorted(self.facts.items()))
-        return re.sub(r"[^A-Za-z0-9._]+", "-", words).strip("-").lower()
+        """A short name made of the facts alone, safe as a folder's name; a digest says what the words do not."""
+        words = "-".join(str(value) for key, value in sorted(self.facts.items()) if key in self._NAMING)
+        name = re.sub(r"[^A-Za-z0-9._]+", "-", words).strip("-").lower()
+        if self.facts.keys() <= self._NAMING:
+            return name
+        return f"{name[:80]}-{Digest.of_json(dict(self.facts)).short}".strip("-")
 
 
 class Status(Enum):
@@ -530,7 +563,10 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The findings of one verification, with what was compared."""
+    """The findings of one verification, with what was compared.
+
+    ``elsewhere``: the classes of hardware that have a baseline, where the one of ``hardware`` has none.
+    """
 
     findings: tuple[Finding, ...]
     hardware: HardwareClass
@@ -538,6 +574,8 @@ class Verdict:
     runs: int
     seconds: float
     log: Path | None = None
+    conditions: Conditions | None = None
+    elsewhere: tuple[HardwareClass, ...] = ()
 
     @property
     def exit_code(self) -> int:

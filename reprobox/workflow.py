@@ -6,14 +6,14 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from reprobox import baseline as baselines
-from reprobox import cache, config, determinism, experiment, files, lockfile, recipe, render, tree
-from reprobox.baseline import Baseline
+from reprobox import cache, config, determinism, experiment, files, hardware, lockfile, probe, recipe, render, tree
+from reprobox.baseline import Baseline, Baselines
 from reprobox.compare import rules, verdict
 from reprobox.console import Console
 from reprobox.draft.compose import Draft
@@ -23,6 +23,7 @@ from reprobox.errors import InvalidInput, ReproboxError, StaleLock
 from reprobox.lockfile import LOCK_FILE, Misfit
 from reprobox.model import (
     Completed,
+    Conditions,
     Context,
     Digest,
     Finding,
@@ -227,6 +228,7 @@ class Prepared:
     tree: ProjectTree
     recipe: Recipe
     context: Context
+    natives: Mapping[str, bytes]
 
     @property
     def reference(self) -> str:
@@ -258,6 +260,7 @@ def prepare(root: Path, *, platform: Platform | None = None) -> Prepared:
         tree=project_tree,
         recipe=made,
         context=render.context(made, tree=project_tree, root=root, natives=natives),
+        natives=natives,
     )
 
 
@@ -373,8 +376,7 @@ def _wheels_at_hand(prepared: Prepared, folder: Path) -> Path | None:
     from reprobox.resolvers import indexes, python  # noqa: PLC0415 (slow to import)
 
     found = {}
-    natives = {file.name: (prepared.project.root / file.name).read_bytes() for file in prepared.lock.natives}
-    for name, digests in python.files(natives).items():
+    for name, digests in python.files(prepared.natives).items():
         for place in indexes.find_links():
             if (place / name).is_file() and Digest.of_file(place / name) in digests:
                 found[name] = place / name
@@ -445,7 +447,7 @@ def verify(root: Path, *, runs: int, control: bool, engine: Engine, console: Con
                 kept=kept,
                 step=step,
             )
-        return trial.verdict(found)
+        return trial.verdict(found, known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -476,9 +478,10 @@ def record(root: Path, *, force: bool, engine: Engine, console: Console) -> Reco
             refusing.discard(Status.NO_BASELINE)
         replaceable = {Status.DIFFERENT, Status.MISSING, Status.EXTRA, Status.NO_BASELINE}
         if refusing - replaceable or (refusing and not force):
-            return Recorded(verdict=trial.verdict(found), written=False, accepted=False)
+            return Recorded(verdict=trial.verdict(found, known), written=False, accepted=False)
         baseline = Baseline(
             hardware=trial.hardware,
+            conditions=trial.conditions,
             command=trial.smoke.command,
             lock=lockfile.digest(trial.built.prepared.lock),
             source=trial.built.prepared.tree.digest,
@@ -490,19 +493,22 @@ def record(root: Path, *, force: bool, engine: Engine, console: Console) -> Reco
         again = verdict.judge(
             outputs=outputs, runs=trial.runs, hardware=trial.hardware, baselines=stored, control=trial.control
         )
-        return Recorded(verdict=trial.verdict(again), written=stored != known, accepted=True)
+        return Recorded(verdict=trial.verdict(again, stored), written=stored != known, accepted=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Trial:
     built: Built
     smoke: Smoke
+    conditions: Conditions
     hardware: HardwareClass
     runs: tuple[Run, ...]
     control: Run | None
 
-    def verdict(self, findings: tuple[Finding, ...]) -> Verdict:
+    def verdict(self, findings: tuple[Finding, ...], known: Baselines) -> Verdict:
         return Verdict(
+            conditions=self.conditions,
+            elsewhere=() if known.of(self.hardware) else tuple(one.hardware for one in known.each),
             findings=findings,
             hardware=self.hardware,
             image=self.built.image,
@@ -522,8 +528,11 @@ def _try(root: Path, state: Path, *, runs: int, control: bool, engine: Engine, c
         )
     for output in smoke.outputs:
         rules.check(output)
-    hardware = determinism.hardware_class(project.determinism, project.platforms[0], determinism.this_cpu())
     built = _build(root, state, engine, console)
+    conditions = _conditions(built, smoke, state, engine, console)
+    hardware_class = hardware.hardware_class(
+        project.determinism, built.prepared.recipe.platform, conditions, env=project.env
+    )
     inputs = experiment.mounts(project, built.prepared.lock, built.prepared.tree)
 
     def once(title: str, name: str, command: tuple[str, ...]) -> Run:
@@ -546,7 +555,21 @@ def _try(root: Path, state: Path, *, runs: int, control: bool, engine: Engine, c
     controlled = (
         once("Running the negative control", "control", smoke.control) if control and ran and smoke.control else None
     )
-    return _Trial(built=built, smoke=smoke, hardware=hardware, runs=tuple(done), control=controlled)
+    return _Trial(
+        built=built, smoke=smoke, conditions=conditions, hardware=hardware_class, runs=tuple(done), control=controlled
+    )
+
+
+def _conditions(built: Built, smoke: Smoke, state: Path, engine: Engine, console: Console) -> Conditions:
+    from reprobox.resolvers import python  # noqa: PLC0415 (slow to import)
+
+    prepared = built.prepared
+    locked = python.versions(prepared.natives, prepared.recipe.platform)
+    wanted = probe.job(tuple(locked), cpus=smoke.cpus, memory=smoke.memory)
+    found = probe.conditions(engine, built.image, wanted, state=state, console=console)
+    for warning in hardware.unread(found):
+        console.warn(warning)
+    return found
 
 
 def _tail(log: Path, lines: int = 12) -> str:

@@ -51,6 +51,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "slurm": _program("srun"),
     "registry": _program("docker-registry"),
     "gpu": _program("nvidia-smi"),
+    "qemu": _program("qemu-x86_64-static"),
     "micromamba": lambda: (
         None
         if os.environ.get("REPROBOX_MICROMAMBA_IMAGE")

@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 from reprobox.baseline import KEPT_EACH, Baseline, Baselines, RecordedControl, RecordedOutput
 from reprobox.compare import rules
 from reprobox.console import Step
-from reprobox.determinism import describe
 from reprobox.errors import InvalidInput, ReproboxError, Uncomparable
+from reprobox.hardware import describe
 from reprobox.model import Digest, Finding, HardwareClass, Output, OutputFile, Run, Status
 
 RUN = "(run)"
@@ -136,7 +136,7 @@ class _Bench:
         self.outputs, self.runs, self.kept = outputs, [_files(run) for run in runs], kept
         self.baseline: Baseline | None = baselines.of(hardware)
         self.recorded = {one.path: one for one in self.baseline.outputs} if self.baseline else {}
-        self.no_baseline = _no_baseline(hardware, baselines)
+        self.hardware, self.others = hardware, baselines.each if self.baseline is None else ()
         self.note = _command_note(self.baseline, runs[0].command) if runs else ""
         self._ruled: dict[tuple[int, PurePosixPath], rules.Ruled | str] = {}
 
@@ -193,11 +193,32 @@ class _Bench:
 
     def _unexpected(self, path: PurePosixPath, file: OutputFile) -> Finding:
         if self.baseline is None:
-            return _fails(path, Status.NO_BASELINE, self.no_baseline, found=file)
+            return _fails(path, Status.NO_BASELINE, self._elsewhere(path, file), found=file)
         output = _declared(self.outputs, path)
         if output and not any(_covers(output, other) for other in self.recorded):
             return _fails(path, Status.NO_BASELINE, "declared after the baseline was recorded", found=file)
         return _fails(path, Status.EXTRA, "not in the baseline" + self.note, found=file)
+
+    def _elsewhere(self, path: PurePosixPath, file: OutputFile) -> str:
+        """How the output stands to the baselines of other hardware: for information, it passes nothing."""
+        said: dict[str, list[str]] = {}
+        for other in self.others:
+            expected = next((one for one in other.outputs if one.path == path), None)
+            where = describe(other.hardware, beside=self.hardware)
+            said.setdefault(self._likeness(path, file, expected), []).append(where)
+        return "; ".join(f"{words} of {', '.join(places)}" for words, places in said.items()) or "none was recorded yet"
+
+    def _likeness(self, path: PurePosixPath, file: OutputFile, expected: RecordedOutput | None) -> str:
+        if expected is None:
+            return "not in the baseline"
+        if file.digest == expected.digest:
+            return "equal to the baseline"
+        output = _declared(self.outputs, path)
+        if output and output.ignore and rules.rules_digest(output) == expected.rules_digest:
+            applied = self._apply(output, 0, path)
+            if isinstance(applied, rules.Ruled) and applied.digest == expected.ruled_digest:
+                return f"but for {', '.join(output.ignore)} equal to the baseline"
+        return "differs from the baseline"
 
     def _compared(self, path: PurePosixPath, file: OutputFile, expected: RecordedOutput) -> Finding:
         output = _declared(self.outputs, path) or Output(path=path)
@@ -303,11 +324,6 @@ def _failure(run: Run) -> str | None:
     if run.reason:
         return run.reason
     return f"exit code {run.exit_code}" if run.exit_code else None
-
-
-def _no_baseline(hardware: HardwareClass, baselines: Baselines) -> str:
-    there = ", ".join(describe(one.hardware) for one in baselines.each)
-    return f"none for {describe(hardware)}; " + (f"there are: {there}" if there else "none was recorded yet")
 
 
 def _command_note(baseline: Baseline | None, command: tuple[str, ...]) -> str:

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprobox import cache, determinism, proc
+from reprobox import cache, hardware, proc
 from reprobox.console import size
 from reprobox.doctor.finding import Finding, absent, ok, problem, warning
-from reprobox.errors import ProgramMissing, ReproboxError
-from reprobox.model import Determinism, Platform
+from reprobox.errors import ProgramMissing
+from reprobox.model import Platform
 
+_CPUINFO = Path("/proc/cpuinfo")
 _GIB = 1 << 30
 _ENOUGH = 5 * _GIB
 _TOO_LITTLE = 1 * _GIB
@@ -38,11 +39,15 @@ def processor() -> Iterator[Finding]:
         known = " and ".join(one.machine for one in Platform)
         yield problem("Processor", f"{machine}, for which no image can be built", f"use a machine of {known}")
         return
-    cpu = determinism.this_cpu()
-    try:
-        determinism.hardware_class(Determinism.PORTABLE, platform, cpu)
-    except ReproboxError as error:
-        yield warning("Processor", error.message, error.hint or "use `determinism: pinned`")
+    cpu = hardware.read_cpu(_CPUINFO.read_text(encoding="utf-8", errors="replace"))
+    if platform is not Platform.LINUX_64:
+        yield ok("Processor", cpu.name)
+    elif lacking := hardware.portable_lacks(cpu):
+        yield warning(
+            "Processor",
+            f"{cpu.name} lacks {', '.join(lacking)}, which `determinism: portable` needs",
+            "use `determinism: pinned` here",
+        )
     else:
         yield ok("Processor", f"{cpu.name}; fits `determinism: portable`")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reprobox import baseline as baselines
-from reprobox import config, determinism, lockfile
+from reprobox import config, hardware, lockfile
 from reprobox.doctor.finding import Finding, absent, ok, problem, warning
 from reprobox.errors import ReproboxError
 from reprobox.files import STATE_FOLDER
@@ -56,16 +56,16 @@ def _lock(root: Path, found: Project) -> Finding:
 
 
 def _baseline(root: Path, found: Project) -> Finding:
+    # which class of hardware this is only an image can say: see the probe
     if found.smoke is None:
         return absent("Baseline", "the project declares no experiment", "for `reprobox verify`: add `smoke:`")
     try:
-        here = determinism.hardware_class(found.determinism, found.platforms[0], determinism.this_cpu())
-        there = baselines.read(root).of(here)
+        recorded = baselines.read(root).each
     except ReproboxError as error:
         return problem("Baseline", error.message, error.hint or _CORRECT)
-    if there is None:
-        return warning("Baseline", f"none for {determinism.describe(here)}", "run `reprobox record` here, then commit")
-    return ok("Baseline", f"recorded for {determinism.describe(here)}")
+    if not recorded:
+        return warning("Baseline", "none is recorded", "run `reprobox record`, then commit")
+    return ok("Baseline", "recorded for " + "; ".join(hardware.describe(one.hardware) for one in recorded))
 
 
 def _image(root: Path) -> Finding:

@@ -36,6 +36,14 @@ Listener = Callable[[str, bytes], None]
 """Called with ``stdout`` or ``stderr`` and the bytes that a command wrote there, as they come."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where an engine runs its jobs: the engine's name and version, and a text that is another on another machine."""
+
+    engine: str
+    identity: str
+
+
 class Engine(Protocol):
     """A place where images exist and commands run sealed."""
 
@@ -43,6 +51,9 @@ class Engine(Protocol):
 
     def probe(self) -> str:
         """The engine's name and version. Raises EngineUnavailable, with the remedy."""
+
+    def machine(self) -> Machine:
+        """Where jobs run now; costs a look. Raises EngineUnavailable."""
 
     def holds(self, image: Image) -> bool:
         """Whether the engine still has just this image under its reference; costs a look."""

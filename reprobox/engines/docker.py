@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from reprobox import proc
 from reprobox.console import Console
-from reprobox.engines import Listener, Secrets, Supplies, buildkit_progress, docker_context
+from reprobox.engines import Listener, Machine, Secrets, Supplies, buildkit_progress, docker_context
 from reprobox.engines.docker_container import archive, bindable, cpus_for, sealed
 from reprobox.engines.docker_context import Endpoint
 from reprobox.engines.docker_words import FOREIGN, INSTALL, NOT_STARTED, build_failure, too_old
@@ -66,6 +66,14 @@ class Docker:
                 hint="install the docker-buildx plugin (package docker-buildx or docker-buildx-plugin)",
             ) from error
         return f"Docker {version['Version']}"
+
+    def machine(self) -> Machine:
+        with self._connected() as client:
+            info = client.info()
+        names = ("ID", "Name", "KernelVersion", "NCPU", "MemTotal", "ServerVersion")
+        return Machine(
+            engine=f"Docker {info['ServerVersion']}", identity=" ".join(str(info.get(name)) for name in names)
+        )
 
     def holds(self, image: Image) -> bool:
         from docker.errors import ImageNotFound  # noqa: PLC0415 (slow to import)

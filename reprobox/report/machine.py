@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from reprobox.compare.verdict import overall
-from reprobox.model import Digest, Finding, Verdict
+from reprobox.hardware import differences
+from reprobox.model import Digest, Finding, HardwareClass, Verdict
 
 SCHEMA = 1
 """Rises when a program that reads the old form could misread the new one; new keys alone do not raise it."""
@@ -16,13 +17,18 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 
     ``status`` is the one word for the whole, ``passes`` and ``exit_code`` what the process says too; digests are
     ``sha256:<hex>``, sizes bytes, times seconds; what is not known is null.
+    ``elsewhere`` are the classes of hardware that have a baseline, where this one has none.
     """
     return {
         "schema": SCHEMA,
         "status": overall(verdict.findings).value,
         "passes": verdict.exit_code == 0,
         "exit_code": verdict.exit_code,
-        "hardware": {"name": verdict.hardware.name, "facts": dict(sorted(verdict.hardware.facts.items()))},
+        "hardware": _hardware(verdict.hardware),
+        "conditions": None if verdict.conditions is None else verdict.conditions.plain,
+        "elsewhere": [
+            _hardware(other) | {"differs": list(differences(verdict.hardware, other))} for other in verdict.elsewhere
+        ],
         "image": {
             "engine": verdict.image.engine,
             "reference": verdict.image.reference,
@@ -33,6 +39,10 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "log": None if verdict.log is None else str(verdict.log),
         "findings": [_finding(finding) for finding in verdict.findings],
     }
+
+
+def _hardware(hardware: HardwareClass) -> dict[str, Any]:
+    return {"name": hardware.name, "facts": dict(sorted(hardware.facts.items()))}
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from reprobox.compare.verdict import CONTROL, RUN, overall
 from reprobox.console import ASCII_MARKS, UNICODE_MARKS, Marks, duration, has_colour, marks, printable, size
-from reprobox.determinism import describe
+from reprobox.hardware import describe, differences
 from reprobox.model import Finding, Status, Verdict
 
 if TYPE_CHECKING:
@@ -78,8 +78,13 @@ def render(
     whole = overall(verdict.findings)
     style = "bold green" if verdict.exit_code == 0 else "bold yellow" if whole in _TROUBLE else "bold red"
     console.print(Text.assemble((whole.value, style), "  ", _inline(summary(verdict))), soft_wrap=brief)
-    if (told := advice(verdict)) and not brief:
-        console.print(Text(f"next: {told}"))
+    if not brief:
+        for other in verdict.elsewhere:
+            console.print(Text(_inline(f"a baseline is there for {describe(other, beside=verdict.hardware)}:")))
+            for difference in differences(verdict.hardware, other):
+                console.print(Text(f"  {_inline(difference)}"))
+        if told := advice(verdict):
+            console.print(Text(f"next: {told}"))
     text = "".join(line.rstrip() + "\n" for line in page.getvalue().splitlines())
     return text if unicode else _ascii(text)
 

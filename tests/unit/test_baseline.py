@@ -1,5 +1,6 @@
 """Baselines <-> reprobox.baseline.json and reprobox.baseline/: read strictly, written whole, damage noticed."""
 
+import dataclasses
 import json
 import subprocess
 from pathlib import Path, PurePosixPath
@@ -22,20 +23,38 @@ from reprobox.baseline import (
     to_json,
 )
 from reprobox.errors import InvalidInput
-from reprobox.model import MEBIBYTE, Digest, HardwareClass, OutputFile
+from reprobox.model import MEBIBYTE, Conditions, Digest, HardwareClass, OutputFile
 
 PORTABLE = HardwareClass(facts={"architecture": "x86_64", "instructions": "x86-64-v3"})
 EPYC = HardwareClass(facts={"architecture": "x86_64", "cpu": "AMD EPYC"})
 ONE, TWO = Digest.of(b"one"), Digest.of(b"two")
 
 GOLDEN = f"""{{
-  "version": 1,
+  "version": 2,
   "baselines": [
     {{
       "command": [
         "python",
         "träin.py"
       ],
+      "conditions": {{
+        "architecture": "x86_64",
+        "cpu": "AMD EPYC",
+        "cpus": 2,
+        "engine": "Docker 28.5.2",
+        "gpu_driver": "580.1.2",
+        "gpus": [
+          "NVIDIA H200 (9.0)"
+        ],
+        "instructions": "x86-64-v4",
+        "libraries": {{
+          "numpy": {{
+            "simd": "X86_V3",
+            "version": "2.4.6"
+          }}
+        }},
+        "memory": 1073741824
+      }},
       "control": {{
         "changed": [
           "out/m.json"
@@ -75,6 +94,19 @@ GOLDEN = f"""{{
 """
 
 
+CONDITIONS = Conditions(
+    engine="Docker 28.5.2",
+    architecture="x86_64",
+    cpu="AMD EPYC",
+    instructions="x86-64-v4",
+    cpus=2,
+    memory=1 << 30,
+    gpus=("NVIDIA H200 (9.0)",),
+    gpu_driver="580.1.2",
+    libraries={"numpy": {"simd": "X86_V3", "version": "2.4.6"}},
+)
+
+
 def baseline(hardware=PORTABLE, outputs=(), **changes):
     fields = {
         "hardware": hardware,
@@ -102,6 +134,7 @@ EXAMPLE = Baselines(
                 ),
             ],
             control=RecordedControl(command=("python", "--seed", "1"), changed=(PurePosixPath("out/m.json"),)),
+            conditions=CONDITIONS,
         ),
     )
 )
@@ -138,7 +171,7 @@ def test_the_file_is_spelled_one_way():
 def test_a_shuffled_twin_gives_the_same_text():
     one = EXAMPLE.each[0]
     hardware = HardwareClass(facts=dict(reversed(PORTABLE.facts.items())))
-    twin = baseline(hardware, reversed(one.outputs), control=one.control)
+    twin = baseline(hardware, reversed(one.outputs), control=one.control, conditions=one.conditions)
     other = baseline(EPYC)
     assert to_json(Baselines(each=(other, twin))) == to_json(Baselines(each=(one, other)))
 
@@ -233,13 +266,13 @@ HINT = f"restore {BASELINE_FILE} from version control, or remove it and run `rep
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"version": 1', '"version": 2', "f has version 2 and this reprobox reads version 1"),
-        ('"version": 1', '"version": 0', "f: version: there is no version 0"),
-        ('"version": 1', '"version": true', "f: version: must be a whole number, not true"),
-        ('"version": 1,', "", "f: the key `version` is missing"),
-        ('"version": 1', '"version": 1, "version": 1', "f is not a baseline: the key 'version' stands twice"),
-        ('"version": 1', '"version": NaN', "f is not a baseline: NaN is not a value of JSON"),
-        ('"version": 1', '"version": 1' + "0" * 5000, "f is not a baseline: Exceeds the limit"),
+        ('"version": 2', '"version": 3', "f has version 3 and this reprobox reads version 2"),
+        ('"version": 2', '"version": 0', "f: version: there is no version 0"),
+        ('"version": 2', '"version": true', "f: version: must be a whole number, not true"),
+        ('"version": 2,', "", "f: the key `version` is missing"),
+        ('"version": 2', '"version": 2, "version": 2', "f is not a baseline: the key 'version' stands twice"),
+        ('"version": 2', '"version": NaN', "f is not a baseline: NaN is not a value of JSON"),
+        ('"version": 2', '"version": 2' + "0" * 5000, "f is not a baseline: Exceeds the limit"),
         ('"baselines"', '"baseline"', "f: the key `baselines` is missing"),
         ('"lock"', '"lok"', "f: baselines[0]: the key `lock` is missing"),
         ('"source"', '"seed": 1, "source"', 'f: baselines[0]: unknown key "seed"'),
@@ -255,6 +288,10 @@ HINT = f"restore {BASELINE_FILE} from version control, or remove it and run `rep
         ('"size": 7', '"size": 7.0', "f: baselines[0].outputs[0].size: must be a whole number, not 7.0"),
         ('"kept": true', '"kept": 1', "f: baselines[0].outputs[1].kept: must be true or false, not 1"),
         (f'"rules": "{ONE}",', "", "f: baselines[0].outputs[1]: has only one of `rules` and `ruled`"),
+        ('"cpus": 2', '"cpus": "2"', 'f: baselines[0].conditions.cpus: must be a whole number, not "2"'),
+        ('"cpus": 2', '"cores": 2', "f: baselines[0].conditions: the key `cpus` is missing"),
+        ('"simd": "X86_V3"', '"simd": 3', "f: baselines[0].conditions.libraries.numpy.simd: must be a string, not 3"),
+        ('"version": 2', '"version": 1', 'f: baselines[0]: unknown key "conditions"'),
         ('"träin.py"', "null", "f: baselines[0].command[1]: must be a string, not null"),
         ('"träin.py"', '"\\ud800"', "f: baselines[0].command[1]: has a character that UTF-8 cannot hold"),
         ('"instructions": "x86-64-v3"', '"instructions": 3', "f: baselines[0].hardware.instructions: must be a string"),
@@ -267,6 +304,13 @@ def test_a_damaged_file_names_the_key_and_the_value(old, new, message):
         from_json(text, "f")
     assert caught.value.message.startswith(message)
     assert caught.value.hint == ("upgrade reprobox" if "has version" in message else HINT)
+
+
+def test_a_file_of_version_1_is_read_without_conditions():
+    document = json.loads(GOLDEN) | {"version": 1}
+    del document["baselines"][0]["conditions"]
+    (found,) = from_json(json.dumps(document), "f").each
+    assert found == dataclasses.replace(EXAMPLE.each[0], conditions=None)
 
 
 def test_hardware_whose_name_would_leave_the_folder_is_refused():
@@ -354,6 +398,32 @@ def test_baselines_of_other_classes_are_kept(tmp_path):
     assert kept(tmp_path, stored.of(PORTABLE)).files == {PurePosixPath("m"): b"3", PurePosixPath("n"): b"4"}
 
 
+def test_another_class_leaves_the_first_ones_entry_and_files_byte_for_byte(tmp_path):
+    def entry():
+        each = {one.hardware.name: one for one in read(tmp_path).each}
+        return to_json(Baselines(each=(each[PORTABLE.name],)))
+
+    def kept_files():
+        folder = tmp_path / "reprobox.baseline" / PORTABLE.name
+        return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+    put(tmp_path, tmp_path / "run1", {"m": b"1"})
+    before, files = entry(), kept_files()
+    put(tmp_path, tmp_path / "run2", {"m": b"2"}, EPYC)
+    put(tmp_path, tmp_path / "run3", {"m": b"3"}, HardwareClass(facts=EPYC.facts | {"gpu": "none"}))
+    assert (entry(), kept_files()) == (before, files)
+    assert len(read(tmp_path).each) == 3
+
+
+def test_classes_of_one_name_are_not_taken_for_one_another(tmp_path):
+    put(tmp_path, tmp_path / "run1", {"m": b"1"})
+    twin = HardwareClass(facts={"architecture": "x86_64", "cpu": "x86-64-v3"})
+    assert twin.name == PORTABLE.name
+    assert read(tmp_path).of(twin) is None
+    with pytest.raises(InvalidInput, match="the hardware class x86_64-x86-64-v3 stands here 2 times"):
+        put(tmp_path, tmp_path / "run2", {"m": b"2"}, twin)
+
+
 def test_what_is_no_longer_kept_leaves_the_folder(tmp_path):
     put(tmp_path, tmp_path / "run1", {"m": b"1", "old": b"2"})
     put(tmp_path, tmp_path / "run2", {"m": b"1"})
@@ -434,3 +504,9 @@ def test_kept_files_that_changed_or_vanished_are_noticed(tmp_path):
         "reprobox.baseline/x86_64-x86-64-v3/b is missing; reprobox.baseline.json says that it was kept",
         "reprobox.baseline/x86_64-x86-64-v3/c cannot be read: Is a directory",
     )
+
+
+def test_the_examples_baseline_is_still_that_of_the_portable_class():
+    found = read(Path(__file__).parents[2] / "examples" / "warm-start").of(PORTABLE)
+    assert found is not None
+    assert found.conditions is None

@@ -539,16 +539,48 @@ def test_no_run_is_incomplete(lab):
     assert said(lab.judge([output("m")], [], {"m": "1"})) == [("(run)", "INCOMPLETE", False, "nothing was run")]
 
 
-def test_without_a_baseline_for_this_hardware_those_there_are_named(lab):
-    declared = [output("m")]
-    assert said(lab.judge(declared, {"m": "1"})) == [
-        ("m", "NO_BASELINE", False, "none for portable x86-64-v3; none was recorded yet")
+def test_where_nothing_was_recorded_there_is_no_baseline(lab):
+    assert said(lab.judge([output("m")], {"m": "1"})) == [("m", "NO_BASELINE", False, "none was recorded yet")]
+
+
+@pytest.mark.parametrize(
+    ("here", "detail"),
+    [
+        ('{"a": 1, "t": 1}', "equal to the baseline of portable x86-64-v3"),
+        ('{"a": 1, "t": 2}', "but for $.t equal to the baseline of portable x86-64-v3"),
+        ('{"a": 2, "t": 1}', "differs from the baseline of portable x86-64-v3"),
+    ],
+)
+def test_the_baseline_of_other_hardware_informs_and_passes_nothing(lab, here, detail):
+    (found,) = lab.judge([output("m", "$.t")], {"m": here}, {"m": '{"a": 1, "t": 1}'}, hardware=ELSEWHERE)
+    assert (found.status, found.passes, found.detail) == (Status.NO_BASELINE, False, detail)
+    assert found.found == Digest.of(here.encode())
+
+
+def test_a_rule_that_was_not_recorded_makes_nothing_equal(lab):
+    declared, before = [output("m", "$.t")], [output("m")]
+    (found,) = lab.judge(declared, {"m": '{"t": 2}'}, {"m": '{"t": 1}'}, hardware=ELSEWHERE, recorded_under=before)
+    assert found.detail == "differs from the baseline of portable x86-64-v3"
+    other = [output("m", "$.u")]
+    (found,) = lab.judge(declared, {"m": '{"a": 1}'}, {"m": '{"a":1}'}, hardware=ELSEWHERE, recorded_under=other)
+    assert found.detail == "differs from the baseline of portable x86-64-v3"
+
+
+def test_several_other_classes_are_named_by_what_tells_them_apart(lab):
+    declared = [output("m"), output("n")]
+    blas = [HardwareClass(facts={**ELSEWHERE.facts, "numpy blas": f"OpenBLAS {core}"}) for core in ("Zen", "Haswell")]
+    known = Baselines(
+        each=(
+            *lab.baselines(declared, {"m": "1", "n": "1"}, hardware=blas[0]).each,
+            *lab.baselines(declared[:1], {"m": "2"}).each,
+        )
+    )
+    found = judge(outputs=declared, runs=[lab.run({"m": "1", "n": "2"})], hardware=blas[1], baselines=known)
+    zen = "AMD EPYC, x86-64-v4, with numpy blas OpenBLAS Zen"
+    assert [one.detail for one in found] == [
+        f"equal to the baseline of {zen}; differs from the baseline of portable x86-64-v3",
+        f"differs from the baseline of {zen}; not in the baseline of portable x86-64-v3",
     ]
-    findings = lab.judge(declared, {"m": "1"}, {"m": "1"}, hardware=ELSEWHERE)
-    assert said(findings) == [
-        ("m", "NO_BASELINE", False, "none for AMD EPYC, x86-64-v4; there are: portable x86-64-v3")
-    ]
-    assert findings[0].found == Digest.of(b"1")
 
 
 def test_another_command_than_the_recorded_one_is_said(lab):

@@ -1,30 +1,13 @@
-"""Profiles -> variables, and the hardware on which their bits are expected."""
+"""Profiles -> variables."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reprobox import determinism
-from reprobox.determinism import CpuFacts, describe, hardware_class, read_cpu, variables
-from reprobox.errors import InvalidInput, ReproboxError
-from reprobox.model import Determinism, HardwareClass, Platform
+from reprobox.determinism import variables
+from reprobox.errors import InvalidInput
+from reprobox.model import Determinism, Platform
 
-HASWELL = (
-    "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ss syscall nx "
-    "pdpe1gb rdtscp lm constant_tsc pni pclmulqdq ssse3 fma cx16 pcid sse4_1 sse4_2 x2apic movbe popcnt aes xsave avx "
-    "f16c rdrand hypervisor lahf_lm abm bmi1 avx2 smep bmi2 erms invpcid"
-)
-CPUINFO = f"""processor\t: 0
-vendor_id\t: GenuineIntel
-cpu family\t: 6
-model\t\t: 63
-model name\t: Intel(R) Xeon(R) CPU E5-2680 v3 @ 2.50GHz
-flags\t\t: {HASWELL}
-
-processor\t: 1
-model name\t: another
-flags\t\t: none
-"""
 BASE = {
     "LC_ALL": "C.UTF-8",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -37,10 +20,6 @@ BASE = {
 
 def of(profile=Determinism.PORTABLE, *, packages=(), platform=Platform.LINUX_64, cpus=4, env=None):
     return variables(profile, packages=dict(packages), platform=platform, cpus=cpus, env=env or {}, epoch=7)
-
-
-def cpu(flags=HASWELL, name="A CPU"):
-    return CpuFacts(name=name, family="6", model="63", flags=frozenset(flags.split()))
 
 
 def test_off_fixes_locale_zone_and_time_only():
@@ -154,8 +133,6 @@ def test_a_version_that_cannot_be_read_is_refused():
 def test_portable_on_aarch64_is_not_supported_yet():
     with pytest.raises(InvalidInput, match="not supported yet on linux-aarch64, only on linux-64"):
         of(platform=Platform.LINUX_AARCH64)
-    with pytest.raises(InvalidInput, match="not supported yet on linux-aarch64"):
-        hardware_class(Determinism.PORTABLE, Platform.LINUX_AARCH64, cpu())
     assert of(Determinism.PINNED, platform=Platform.LINUX_AARCH64)["OMP_NUM_THREADS"] == "4"
 
 
@@ -173,67 +150,3 @@ def test_variables_are_sorted_and_do_not_depend_on_the_order_of_packages(profile
     found = of(profile, packages=packages)
     assert list(found) == sorted(found)
     assert found == of(profile, packages=dict(reversed(packages.items())))
-
-
-def test_a_cpu_is_read_from_its_first_processor():
-    found = read_cpu(CPUINFO)
-    assert (found.name, found.family, found.model) == ("Intel(R) Xeon(R) CPU E5-2680 v3 @ 2.50GHz", "6", "63")
-    assert found.level == "x86-64-v3"
-
-
-def test_an_arm_cpu_is_named_by_implementer_and_part():
-    found = read_cpu("processor : 0\nFeatures : fp asimd\nCPU implementer : 0x41\nCPU part : 0xd0c\n")
-    assert found.name == "ARM implementer 0x41 part 0xd0c"
-    assert found.level is None
-    facts = hardware_class(Determinism.PINNED, Platform.LINUX_AARCH64, found).facts
-    assert facts == {"architecture": "aarch64", "cpu": "ARM implementer 0x41 part 0xd0c"}
-
-
-@given(st.text())
-@settings(max_examples=100, deadline=None)
-def test_any_text_is_read_as_some_cpu(text):
-    assert read_cpu(text).name
-
-
-def test_the_level_is_the_highest_that_is_whole():
-    assert cpu("lm sse2").level == "x86-64-v1"
-    assert cpu(HASWELL.replace(" movbe", "")).level == "x86-64-v2"
-    assert cpu(HASWELL + " avx512f avx512bw avx512cd avx512dq avx512vl").level == "x86-64-v4"
-    assert cpu("lm sse2 avx512f avx512bw avx512cd avx512dq avx512vl").level == "x86-64-v1"
-
-
-def test_a_portable_class_is_the_instruction_set_alone():
-    one = hardware_class(Determinism.PORTABLE, Platform.LINUX_64, cpu(name="Intel"))
-    two = hardware_class(Determinism.PORTABLE, Platform.LINUX_64, cpu(HASWELL + " avx512f", name="AMD"))
-    assert one == two == HardwareClass(facts={"architecture": "x86_64", "instructions": "x86-64-v3"})
-    assert describe(one) == "portable x86-64-v3"
-
-
-def test_portable_refuses_a_cpu_without_the_pinned_instructions():
-    with pytest.raises(ReproboxError) as caught:
-        hardware_class(Determinism.PORTABLE, Platform.LINUX_64, cpu("lm sse2 " + HASWELL.replace(" fma", "")))
-    assert caught.value.message == "`determinism: portable` needs a CPU with x86-64-v3; A CPU lacks fma"
-    assert "pinned" in caught.value.hint
-
-
-@pytest.mark.parametrize("profile", [Determinism.OFF, Determinism.PINNED])
-def test_other_classes_name_the_cpu_and_what_it_shows(profile):
-    found = hardware_class(profile, Platform.LINUX_64, cpu())
-    assert found.facts == {"architecture": "x86_64", "cpu": "A CPU family 6 model 63", "instructions": "x86-64-v3"}
-    assert describe(found) == "A CPU family 6 model 63, x86-64-v3"
-    hidden = hardware_class(profile, Platform.LINUX_64, cpu(HASWELL.replace(" avx2", "")))
-    assert hidden != found
-
-
-def test_a_class_of_other_facts_is_described_by_its_name():
-    assert describe(HardwareClass(facts={"gpu": "H200"})) == "h200"
-
-
-def test_a_machine_without_cpuinfo_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(determinism, "CPUINFO", tmp_path / "none")
-    with pytest.raises(InvalidInput, match="cannot tell which CPU this is: No such file"):
-        determinism.this_cpu()
-
-
-def test_this_machine_has_a_cpu():
-    assert determinism.this_cpu().name

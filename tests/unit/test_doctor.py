@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import ssl
 import subprocess
 import sys
@@ -401,6 +402,9 @@ def test_a_gpu_in_containers(installed: bool, runtimes: tuple[str, ...], cdi: bo
 # --- project ----------------------------------------------------------------------------------
 
 
+WARM_START = Path(__file__).parents[2] / "examples/warm-start"
+
+
 def _project(root: Path) -> dict[str, Finding]:
     return {one.subject: one for one in project_checks.project(root, project_checks.load(root))}
 
@@ -435,8 +439,16 @@ def test_a_damaged_lock_and_baseline_are_problems(tmp_path: Path) -> None:
     wanted = example(tmp_path)
     found = {one.subject: one.condition for one in project_checks.project(tmp_path, wanted)}
     assert found["Lock"] is PROBLEM
-    if wanted.smoke:
-        assert found["Baseline"] is PROBLEM
+    assert found["Baseline"] is PROBLEM
+
+
+def test_the_classes_of_hardware_that_have_a_baseline_are_named(tmp_path: Path) -> None:
+    wanted = example(tmp_path)
+    found = {one.subject: one for one in project_checks.project(tmp_path, wanted)}
+    assert found["Baseline"] == warning("Baseline", "none is recorded", "run `reprobox record`, then commit")
+    shutil.copy(WARM_START / "reprobox.baseline.json", tmp_path)
+    found = {one.subject: one for one in project_checks.project(tmp_path, wanted)}
+    assert found["Baseline"] == ok("Baseline", "recorded for portable x86-64-v3")
 
 
 # --- the whole --------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Verdict -> the table for people and the JSON value for programs."""
 
+import dataclasses
 import io
 import json
 import re
@@ -11,12 +12,21 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from reprobox.console import ASCII_MARKS, UNICODE_MARKS
-from reprobox.model import Digest, Finding, HardwareClass, Image, Status, Verdict
+from reprobox.model import Conditions, Digest, Finding, HardwareClass, Image, Status, Verdict
 from reprobox.report import markdown
 from reprobox.report.machine import verdict_json
 from reprobox.report.terminal import fold, for_stream, render, size, summary
 
 HERE = HardwareClass(facts={"architecture": "x86_64", "instructions": "x86-64-v3"})
+EPYC = HardwareClass(
+    facts={
+        "architecture": "x86_64",
+        "cpu": "AMD EPYC",
+        "gpu": "none",
+        "instructions": "x86-64-v4",
+        "numpy blas": "OpenBLAS Haswell",
+    }
+)
 ONE, TWO = Digest.of(b"one"), Digest.of(b"two")
 
 
@@ -76,15 +86,36 @@ baseline
     ),
     "no baseline": (
         verdict(
-            finding("a", "NO_BASELINE", "none for portable x86-64-v3; none was recorded yet", 1),
-            finding("b", "NO_BASELINE", "none for portable x86-64-v3; none was recorded yet", 1),
+            finding("a", "NO_BASELINE", "none was recorded yet", 1),
+            finding("b", "NO_BASELINE", "none was recorded yet", 1),
         ),
         """\
    verdict      output  size  detail
-!  NO_BASELINE  a        1 B  none for portable x86-64-v3; none was recorded yet
+!  NO_BASELINE  a        1 B  none was recorded yet
 !  NO_BASELINE  b        1 B  as above
 
 NO_BASELINE  2 of 2 outputs, on portable x86-64-v3 (1 run, 3.2 s)
+next: run `reprobox record` on this hardware, and commit what it writes
+""",
+    ),
+    "other hardware": (
+        dataclasses.replace(
+            verdict(
+                finding("a", "NO_BASELINE", "equal to the baseline of AMD EPYC, x86-64-v4", 1),
+                hardware=HardwareClass(facts={**EPYC.facts, "cpu": "Xeon", "numpy blas": "OpenBLAS SkylakeX"}),
+            ),
+            elsewhere=(EPYC, HERE),
+        ),
+        """\
+   verdict      output  size  detail
+!  NO_BASELINE  a        1 B  equal to the baseline of AMD EPYC, x86-64-v4
+
+NO_BASELINE  1 of 1 output, on Xeon, x86-64-v4 (1 run, 3.2 s)
+a baseline is there for AMD EPYC, x86-64-v4:
+  cpu: Xeon here, AMD EPYC there
+  numpy blas: OpenBLAS SkylakeX here, OpenBLAS Haswell there
+a baseline is there for portable x86-64-v3:
+  determinism: one CPU model here, portable there
 next: run `reprobox record` on this hardware, and commit what it writes
 """,
     ),
@@ -344,6 +375,8 @@ def test_the_json_says_the_same_with_a_schema_number():
             "name": "x86_64-x86-64-v3",
             "facts": {"architecture": "x86_64", "instructions": "x86-64-v3"},
         },
+        "conditions": None,
+        "elsewhere": [],
         "image": {"engine": "docker", "reference": "warm:lock-1", "digest": str(ONE)},
         "runs": 1,
         "seconds": 3.21,
@@ -371,3 +404,28 @@ def test_the_json_of_nothing_known_has_nulls():
         None,
         None,
     )
+
+
+def test_the_json_holds_the_conditions_and_what_other_classes_there_are():
+    conditions = Conditions(
+        engine="Docker 28.5.2",
+        architecture="x86_64",
+        cpu="AMD EPYC",
+        instructions="x86-64-v4",
+        cpus=2,
+        memory=None,
+        libraries={"numpy": {"simd": "X86_V3"}},
+    )
+    given = dataclasses.replace(verdict(finding("a", "NO_BASELINE")), conditions=conditions, elsewhere=(EPYC,))
+    found = verdict_json(given)
+    assert found["conditions"] == {
+        "architecture": "x86_64",
+        "cpu": "AMD EPYC",
+        "cpus": 2,
+        "engine": "Docker 28.5.2",
+        "instructions": "x86-64-v4",
+        "libraries": {"numpy": {"simd": "X86_V3"}},
+    }
+    assert found["elsewhere"] == [
+        {"name": EPYC.name, "facts": EPYC.facts, "differs": ["determinism: portable here, one CPU model there"]}
+    ]

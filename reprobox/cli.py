@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
-import traceback
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reprobox import __version__
-from reprobox.console import Console
-from reprobox.errors import ReproboxError
+
+if TYPE_CHECKING:  # what is not needed for --help is imported where it is used
+    from pathlib import Path
+
+    from reprobox.console import Console
 
 EVERYTHING = "*"
 
@@ -21,8 +21,10 @@ EVERYTHING = "*"
 class Session:
     """What every verb needs: where the project is and where to speak."""
 
-    def __init__(self, root: Path, *, quiet: bool, verbose: bool) -> None:
-        self.root = root
+    def __init__(self, root: str, *, quiet: bool, verbose: bool) -> None:
+        from pathlib import Path  # noqa: PLC0415
+
+        self.root: Path = Path(root).resolve()
         self._quiet, self._verbose = quiet, verbose
 
     @property
@@ -39,16 +41,16 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print the result
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.option(
-    "-C", "--directory", "root", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="FOLDER",
+    "-C", "--directory", "root", type=click.Path(file_okay=False), default=".", metavar="FOLDER",
     help="The project's folder, which holds reprobox.yaml.  [default: this one]",
 )  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Say only what must be read.")
 @click.option("-v", "--verbose", is_flag=True, help="Say everything.")
 @click.pass_context
-def cli(context: click.Context, root: Path, quiet: bool, verbose: bool) -> None:
+def cli(context: click.Context, root: str, quiet: bool, verbose: bool) -> None:
     """From a project folder to a container image that anyone can rebuild bit for bit,
     with proof that its experiment gives the same bits inside."""
-    context.obj = Session(root.resolve(), quiet=quiet, verbose=verbose)
+    context.obj = Session(root, quiet=quiet, verbose=verbose)
 
 
 @cli.command()
@@ -91,23 +93,25 @@ def lock(session: Session, check: bool, upgrade: tuple[str, ...], as_json: bool)
 
 @cli.command()
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+    "-o", "--output", type=click.Path(file_okay=False), metavar="FOLDER",
     help="Write Dockerfile, .dockerignore and a bootstrapped base to FOLDER (`.`: beside the project, to build).",
 )  # fmt: skip
 @click.option("--platform", metavar="PLATFORM", help="One of the lock's platforms.  [default: the first]")
 @pass_session
-def render(session: Session, output: Path | None, platform: str | None) -> int:
+def render(session: Session, output: str | None, platform: str | None) -> int:
     """Print the Dockerfile, self-contained: `docker build .` works without reprobox.
 
     Example: reprobox render -o .
     """
+    from pathlib import Path  # noqa: PLC0415
+
     from reprobox import workflow  # noqa: PLC0415
 
     chosen = workflow.platform_named(platform) if platform else None
     if output is None:
         click.echo(workflow.prepare(session.root, platform=chosen).context.dockerfile, nl=False)
     else:
-        names = workflow.render_to(session.root, output, platform=chosen, console=session.console)
+        names = workflow.render_to(session.root, Path(output), platform=chosen, console=session.console)
         _say(f"Wrote {', '.join(names)} to {output}.")
     return 0
 
@@ -217,6 +221,8 @@ def _say(*lines: str) -> None:
 
 
 def _print_json(value: Any) -> None:
+    import json  # noqa: PLC0415
+
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -228,22 +234,30 @@ def main() -> None:
 
 
 def _main() -> int:
-    from reprobox import console  # noqa: PLC0415
-
     try:
         return int(cli.main(prog_name="reprobox", standalone_mode=False) or 0)
-    except ReproboxError as error:
-        console.error(error)
-        return error.exit_code
     except click.ClickException as error:
         error.show()
         return 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
-    except Exception:  # a fault of ours: 1 would say that something differs
-        traceback.print_exc()
-        return 2
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """The exit code of a failure, which is printed: ours with a traceback, the user's in words."""
+    from reprobox import console  # noqa: PLC0415
+    from reprobox.errors import ReproboxError  # noqa: PLC0415
+
+    if isinstance(error, ReproboxError):
+        console.error(error)
+        return error.exit_code
+    import traceback  # noqa: PLC0415
+
+    traceback.print_exception(error)
+    return 2  # a fault of ours: 1 would say that something differs
 
 
 def _end(number: int, _: object) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from reprobox import baseline as baselines
 from reprobox import cache, config, determinism, experiment, files, lockfile, recipe, render, tree
@@ -40,7 +41,9 @@ from reprobox.model import (
     Status,
     Verdict,
 )
-from reprobox.resolvers.python import Upgrade
+
+if TYPE_CHECKING:
+    from reprobox.resolvers.python import Upgrade
 
 _RUNS = "runs"
 
@@ -77,7 +80,7 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
         locked_base, interpreter = base.resolve(project, console=console, previous=None if upgrade.all else old)
         environment = python.resolve(
             project, previous=_previous(root, old), upgrade=upgrade, console=console,
-            uv_version=old.uv.version if old and not upgrade.all else None,
+            uv=old.uv if old and not upgrade.all else None,
         )  # fmt: skip
         new = Lock(
             wants=project.wants,

@@ -81,6 +81,8 @@ def files(natives: Mapping[str, bytes]) -> dict[str, frozenset[Digest]]:
 
 def local_files(natives: Mapping[str, bytes], lock: str) -> tuple[str, ...]:
     """The files that the lock file ``lock`` names by their path in the project. Raises InvalidLock."""
+    if b"\n./" not in natives.get(lock, b""):
+        return ()  # the parser's imports are slow, and a build with nothing to do needs no more
     lines = (package.requirement for package in _read(natives, lock))
     return tuple(line.removeprefix("./") for line in lines if line.startswith("./"))
 

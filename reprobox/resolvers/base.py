@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal, cast
+from typing import IO, TYPE_CHECKING, Literal, cast
 
 from reprobox.console import Console
 from reprobox.errors import InvalidInput, RegistryFailed, ResolutionFailed
@@ -24,7 +24,9 @@ from reprobox.model import (
     Project,
     PythonVersion,
 )
-from reprobox.registry import Descriptor, Reference, Registry, layers, parse_reference
+
+if TYPE_CHECKING:
+    from reprobox.registry import Descriptor, Reference, Registry
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ANSWERS = ("base", "python", "platforms", "system", "epoch")
@@ -44,7 +46,7 @@ def resolve(
         return previous.base, previous.interpreter
     if isinstance(project.base, BootstrapBase):
         return _bootstrap(project, project.base, console)
-    return _image(project, project.base, console, registry or Registry())
+    return _image(project, project.base, console, registry)
 
 
 def _bootstrap(project: Project, base: BootstrapBase, console: Console) -> tuple[LockedBootstrap, LockedInterpreter]:
@@ -67,8 +69,10 @@ def _bootstrap(project: Project, base: BootstrapBase, console: Console) -> tuple
 
 
 def _image(
-    project: Project, base: ImageBase, console: Console, registry: Registry
+    project: Project, base: ImageBase, console: Console, registry: Registry | None
 ) -> tuple[LockedImage, LockedInterpreter]:
+    from reprobox.registry import Registry, layers, parse_reference  # noqa: PLC0415 (slow to import)
+
     if project.system:
         raise InvalidInput(
             f"system packages ({', '.join(project.system)}) on an image base are not supported yet",
@@ -76,6 +80,7 @@ def _image(
         )
     with console.step(f"Resolving {base.reference}") as step:
         step.say("asking the registry")
+        registry = registry or Registry()
         locked = registry.resolve(base.reference, project.platforms)
         found: dict[PurePosixPath, Platform] = {}
         for platform in project.platforms:

@@ -138,6 +138,8 @@ class Ground:
         yield Contest(name="--help", ours=ours, theirs=theirs, goal=1.5, seconds=0.2)
 
     def lock(self) -> Iterator[Contest]:
+        """A changed requirements file is locked anew. The base stays as it is locked, so nothing else is asked; without
+        a network uv takes what it has, and the price of the rest shows."""
         from uv import find_uv_bin  # noqa: PLC0415
 
         root = self.project("lock")
@@ -158,6 +160,8 @@ class Ground:
             yield Contest(name=name, ours=ours, theirs=theirs, goal=goal, seconds=2)
 
     def build(self) -> Iterator[Contest]:
+        """Both have built just this before. Ours counts from the ready process (see ready.py): the opponent's start
+        costs next to nothing, an interpreter's does not depend on what we do."""
         root, beside = self.project("build"), self.project("build-opponent")
         self.command([self.program, "build"], root)
         self.command([self.program, "render", "-o", "."], beside)
@@ -167,6 +171,7 @@ class Ground:
         yield Contest(name="build, nothing to do", ours=ours, theirs=theirs, goal=1.0, from_ready=True, seconds=0.7)
 
     def verify(self) -> Iterator[Contest]:
+        """The example's experiment, and one so short that nothing but our own price is left."""
         usual = self.project("verify")
         self.command([self.program, "build"], usual)
         yield self._verify("verify", usual, goal=1.2, seconds=20)

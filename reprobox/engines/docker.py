@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from reprobox import proc
 from reprobox.console import Console
 from reprobox.engines import Listener, Secrets, Supplies
+from reprobox.engines.docker_look import CannotLook, image_id
 from reprobox.engines.staging import OUTPUT_LIMIT, lay_out, take_out
 from reprobox.errors import BuildFailed, EngineUnavailable, InvalidInput, OutputRefused, ProgramFailed
 from reprobox.model import HOME_FOLDER, USER_ID, WORK_FOLDER, Completed, Context, Digest, Image, Job, OutputFile
@@ -63,6 +64,9 @@ class Docker:
         return f"Docker {version['Version']}"
 
     def holds(self, image: Image) -> bool:
+        with contextlib.suppress(CannotLook):
+            address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+            return image_id(image.reference, address=address) == image.handle
         from docker.errors import ImageNotFound  # noqa: PLC0415 (slow to import)
 
         client = self._client()

@@ -7,7 +7,7 @@ ELSEWHERE := docker or apptainer or slurm or network or micromamba or gpu
 usable_python = for python in $(PYTHONS); do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done
 
-.PHONY: help demo test unit check docs setup engine lock-tools clean
+.PHONY: help demo test unit bench check docs setup engine lock-tools clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,6 +25,10 @@ test: setup ## all tests; what Docker and the network allow must run, the rest s
 
 unit: setup ## the tests that need nothing but Python
 	$(VENV)/bin/pytest -m "not ($(ELSEWHERE))" $(ARGS)
+
+bench: setup ## reprobox against what an expert would write instead, in turns; ARGS="lock --strict" chooses
+	@.ci/engine up || echo "bench: Docker could not be brought up (see above); going on with what is here" >&2
+	$(VENV)/bin/python tests/benchmarks/bench.py $(ARGS)
 
 check: setup ## formatting, lint and types, and whether the README says what --help says
 	$(VENV)/bin/ruff format --check --quiet .

@@ -16,6 +16,7 @@ web            one HTTP request, patiently: redirects, retries, limits, nothing 
 registry       the registry's protocol: references, digests, blobs
 console        words, tables and progress on the terminal
 config_model   reprobox.yaml's keys: their types, their limits, their words
+config_memory  what was found valid before
 config         reprobox.yaml -> Project
 survey         a folder's files -> what they say, with lines
 tree           a checkout -> ProjectTree: which files are the project's, normalised

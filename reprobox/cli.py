@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import json
 import signal
 import sys
-import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,7 +20,7 @@ from reprobox.command_line import (
     platforms,
 )
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what is not needed for --help is imported where it is used
     from reprobox.model import Verdict
 
 EVERYTHING = "*"
@@ -111,7 +107,7 @@ def lock(session: Session, check: bool, upgrade: tuple[str, ...], as_json: bool)
 
 @cli.command()
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+    "-o", "--output", type=click.Path(file_okay=False), metavar="FOLDER",
     help="Write Dockerfile, .dockerignore and a bootstrapped base to FOLDER (`.`: beside the project, to build).",
 )  # fmt: skip
 @click.option(
@@ -121,20 +117,22 @@ def lock(session: Session, check: bool, upgrade: tuple[str, ...], as_json: bool)
     help="One of the lock's platforms.  [default: the first]",
 )
 @pass_session
-def render(session: Session, output: Path | None, platform: str | None) -> int:
+def render(session: Session, output: str | None, platform: str | None) -> int:
     """Print the Dockerfile, self-contained: `docker build .` works without reprobox.
 
     Examples:
       reprobox render > Dockerfile
       reprobox render -o .
     """
+    from pathlib import Path  # noqa: PLC0415
+
     from reprobox import workflow  # noqa: PLC0415
 
     chosen = workflow.platform_named(platform) if platform else None
     if output is None:
         click.echo(workflow.prepare(session.root, platform=chosen).context.dockerfile, nl=False)
     else:
-        names = workflow.render_to(session.root, output, platform=chosen, console=session.console)
+        names = workflow.render_to(session.root, Path(output), platform=chosen, console=session.console)
         _say(f"Wrote {', '.join(names)} to {output}.")
     return 0
 
@@ -280,9 +278,9 @@ def doctor(session: Session, as_json: bool) -> int:
 @cli.command()
 @click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
 @as_json
-@click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path())
 @pass_session
-def lint(session: Session, strict: bool, as_json: bool, paths: tuple[Path, ...]) -> int:
+def lint(session: Session, strict: bool, as_json: bool, paths: tuple[str, ...]) -> int:
     """Say what cannot be reproduced as it stands, and what to do.
 
     Looks at the whole project, or at the files that are named. A comment `# reprobox: ignore[RULE]` on a line, or
@@ -290,6 +288,8 @@ def lint(session: Session, strict: bool, as_json: bool, paths: tuple[Path, ...])
 
     Example: reprobox lint
     """
+    from pathlib import Path  # noqa: PLC0415
+
     from reprobox import workflow  # noqa: PLC0415
     from reprobox.report import lint as report  # noqa: PLC0415
 
@@ -351,6 +351,8 @@ def _say(*lines: str) -> None:
 
 
 def _print_json(value: Any) -> None:
+    import json  # noqa: PLC0415
+
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -363,6 +365,8 @@ def main() -> None:
 
 def _main() -> int:
     if is_completing():
+        import io  # noqa: PLC0415
+
         sys.stderr = io.StringIO()
     try:
         return int(cli.main(prog_name="reprobox", standalone_mode=False) or 0)
@@ -372,9 +376,22 @@ def _main() -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
-    except Exception:  # a fault of ours: 1 would say that something differs
-        traceback.print_exc()
-        return 2
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """The exit code of a failure, which is printed: ours with a traceback, the user's in words."""
+    from reprobox import console  # noqa: PLC0415
+    from reprobox.errors import ReproboxError  # noqa: PLC0415
+
+    if isinstance(error, ReproboxError):
+        console.error(error)
+        return error.exit_code
+    import traceback  # noqa: PLC0415
+
+    traceback.print_exception(error)
+    return 2  # a fault of ours: 1 would say that something differs
 
 
 def _end(number: int, _: object) -> None:

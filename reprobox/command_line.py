@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from reprobox.errors import InvalidInput, ReproboxError
+if TYPE_CHECKING:  # what is not needed for --help is imported where it is used
+    from pathlib import Path
 
-if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from reprobox.console import Console
@@ -28,8 +26,7 @@ ORDER = (
 _SECTION = re.compile(r"(Examples?|Exit codes): *(.*)", re.DOTALL)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Session:
+class Session(NamedTuple):  # a dataclass would import more than --help may
     """What every verb needs: where the project is and where to speak."""
 
     root: Path
@@ -71,7 +68,7 @@ def common_options(*, documented: bool) -> list[click.Parameter]:
     return [
         Common(
             ("-C", "--directory", "root"), documented=documented,
-            type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+            type=click.Path(file_okay=False), metavar="FOLDER",
             help="The project's folder, which holds reprobox.yaml.  [default: this one]",
         ),
         Common(
@@ -84,6 +81,8 @@ def common_options(*, documented: bool) -> list[click.Parameter]:
 
 def root_of(context: click.Context) -> Path:
     """The project's folder as the words so far name it."""
+    from pathlib import Path  # noqa: PLC0415
+
     return Path(context.meta.get(_key("root"), ".")).resolve()
 
 
@@ -101,6 +100,8 @@ class Verb(click.Command):
 
     def invoke(self, context: click.Context) -> Any:
         """The verb's exit code; an error that the user can act on is printed here, and nowhere else."""
+        from reprobox.errors import InvalidInput, ReproboxError  # noqa: PLC0415
+
         settings = {name: bool(context.meta.get(_key(name))) for name in ("quiet", "verbose")}
         context.obj = session = Session(root=root_of(context), **settings)
         try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from reprobox import config_memory
 from reprobox.errors import InvalidConfig, InvalidInput, Problem
 from reprobox.files import STATE_FOLDER, explain
 from reprobox.model import (
@@ -101,7 +102,12 @@ def load(folder: Path) -> Project:
         raise InvalidInput(f"there is no {CONFIG_FILE} in {folder}", hint=_write_one(folder)) from error
     except OSError as error:
         raise explain(error, f"cannot read {CONFIG_FILE}") from error
-    return loads(data, root=root)
+    if remembered := config_memory.recall(data):
+        return _convert(remembered, root)
+    config = _checked(data)
+    values = config.model_dump(mode="json")
+    config_memory.keep(data, values | {"env": list(values["env"].items())})
+    return _convert(config, root)
 
 
 def loads(data: bytes, *, root: Path) -> Project:
@@ -109,12 +115,16 @@ def loads(data: bytes, *, root: Path) -> Project:
 
     Raises InvalidConfig with every problem.
     """
+    return _convert(_checked(data), root)
+
+
+def _checked(data: bytes) -> Config:
     found = _Reading()
     plain = found.read(_compose(_decode(data)))
     config = _check(plain, found)
     if found.problems or config is None:
         raise InvalidConfig(CONFIG_FILE, sorted(found.problems, key=_by_line))
-    return _convert(config, root)
+    return config
 
 
 def schema() -> dict[str, Any]:
@@ -566,7 +576,7 @@ def _convert(config: Config, root: Path) -> Project:
         platforms=tuple(Platform(value) for value in config.platforms),
         system=tuple(config.system),
         determinism=Determinism(config.determinism),
-        env=dict(sorted(config.env.items())),
+        env=dict(sorted(dict(config.env).items())),
         epoch=config.epoch,
         exclude_newer=config.exclude_newer,
         smoke=_smoke(config),

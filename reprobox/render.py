@@ -23,29 +23,37 @@ def context(recipe: Recipe, *, tree: ProjectTree, root: Path, natives: Mapping[s
     ``tree`` and ``root`` are the project's files, ``natives`` what stands beside them in the context: the
     environment's lock files as bytes, a bootstrapped base as the path of its tar.
     """
-    text = dockerfile(recipe)
     files: dict[PurePosixPath, bytes | Path] = {
         file.path: root / file.path for file in tree.files if file.link is None
     }  # fmt: skip
     files |= {PurePosixPath(name): content for name, content in natives.items()}
-    labels = {f"{LABELS}source": str(tree.digest)}
     return Context(
         platform=recipe.platform,
         epoch=recipe.epoch,
-        dockerfile=text,
+        dockerfile=dockerfile(recipe),
         dockerignore=dockerignore(recipe),
         files=files,
         links={file.path: file.link for file in tree.files if file.link is not None},
         executables=frozenset(file.path for file in tree.files if file.executable),
-        labels=labels,
-        digest=Digest.of_json(
-            {
-                "dockerfile": text,
-                "labels": labels,
-                "natives": {name: Digest.of(c).hex for name, c in natives.items() if isinstance(c, bytes)},
-            }
-        ),
+        labels=_labels(tree),
+        digest=digest(recipe, tree=tree, natives=natives),
     )
+
+
+def digest(recipe: Recipe, *, tree: ProjectTree, natives: Mapping[str, bytes | Path]) -> Digest:
+    """The digest of the context that ``context`` would make, from what goes into it: nothing is rendered for a look."""
+    return Digest.of_json(
+        {
+            "labels": _labels(tree),
+            "natives": {name: Digest.of(c).hex for name, c in natives.items() if isinstance(c, bytes)},
+            "recipe": repr(recipe),
+            "templates": {path.name: Digest.of_file(path).hex for path in templates().glob("*.j2")},
+        }
+    )
+
+
+def _labels(tree: ProjectTree) -> dict[str, str]:
+    return {f"{LABELS}source": str(tree.digest)}
 
 
 def dockerfile(recipe: Recipe) -> str:

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,9 @@ from reprobox.model import (
     Status,
     Verdict,
 )
-from reprobox.resolvers.python import Upgrade
+
+if TYPE_CHECKING:
+    from reprobox.resolvers.python import Upgrade
 
 if TYPE_CHECKING:
     from reprobox.lint.check import Report
@@ -135,7 +138,7 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
         locked_base, interpreter = base.resolve(project, console=console, previous=old, again=upgrade.all)
         environment = python.resolve(
             project, previous=_previous(root, old), upgrade=upgrade, console=console,
-            uv_version=old.uv.version if old and not upgrade.all else None,
+            uv=old.uv if old and not upgrade.all else None,
         )  # fmt: skip
         new = Lock(
             wants=project.wants,
@@ -227,8 +230,16 @@ class Prepared:
     lock: Lock
     tree: ProjectTree
     recipe: Recipe
-    context: Context
     natives: Mapping[str, bytes]
+
+    @property
+    def digest(self) -> Digest:
+        """The context's digest, at the cost of a look."""
+        return render.digest(self.recipe, tree=self.tree, natives=self.natives)
+
+    @cached_property
+    def context(self) -> Context:
+        return render.context(self.recipe, tree=self.tree, root=self.project.root, natives=self.natives)
 
     @property
     def reference(self) -> str:
@@ -259,7 +270,6 @@ def prepare(root: Path, *, platform: Platform | None = None) -> Prepared:
         lock=locked,
         tree=project_tree,
         recipe=made,
-        context=render.context(made, tree=project_tree, root=root, natives=natives),
         natives=natives,
     )
 
@@ -307,7 +317,7 @@ def build(root: Path, *, engine: Engine, console: Console) -> Built:
 def _build(root: Path, state: Path, engine: Engine, console: Console) -> Built:
     prepared = prepare(root)
     note = state / f"image-{engine.name}.json"
-    known = _known_image(note, prepared.context.digest)
+    known = _known_image(note, prepared.digest)
     if known and engine.holds(known):
         return Built(prepared=prepared, image=known, fresh=False)
     engine.probe()
@@ -323,7 +333,7 @@ def _build(root: Path, state: Path, engine: Engine, console: Console) -> Built:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         shutil.rmtree(state / "wheels", ignore_errors=True)
-    facts = {"context": str(prepared.context.digest), "image": image_facts(image)}
+    facts = {"context": str(prepared.digest), "image": image_facts(image)}
     files.write_whole(note, json.dumps(facts, indent=2, sort_keys=True).encode())
     return Built(prepared=prepared, image=image, fresh=True)
 

@@ -22,6 +22,7 @@ from reprobox.console import Console
 from reprobox.engines import Listener, Machine, Secrets, Supplies, buildkit_progress, docker_context
 from reprobox.engines.docker_container import archive, bindable, cpus_for, sealed
 from reprobox.engines.docker_context import Endpoint
+from reprobox.engines.docker_look import CannotLook, image_id
 from reprobox.engines.docker_words import FOREIGN, INSTALL, NOT_STARTED, build_failure, too_old
 from reprobox.engines.staging import OUTPUT_LIMIT, lay_out, take_out
 from reprobox.errors import BuildFailed, EngineUnavailable, OutputRefused, ProgramFailed
@@ -76,6 +77,8 @@ class Docker:
         )
 
     def holds(self, image: Image) -> bool:
+        with contextlib.suppress(CannotLook):
+            return image_id(image.reference, address=self._endpoint.address) == image.handle
         from docker.errors import ImageNotFound  # noqa: PLC0415 (slow to import)
 
         with self._connected() as client:

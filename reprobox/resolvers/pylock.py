@@ -257,10 +257,14 @@ def file_name(file: Mapping[str, Any]) -> str:
 
 
 def digest_of(file: Mapping[str, Any], label: str, target: Target) -> Digest:
-    """The sha256 of a file of a pylock; that of a local file is computed. Raises HashMismatch, Unlockable."""
+    """The sha256 of a file of a pylock; that of a local file is computed. Raises HashMismatch, Unlockable.
+
+    What an index says of its own files is believed, be it a folder of this machine: who installs them checks it.
+    """
     claimed = (file.get("hashes") or {}).get("sha256")
     path = _local(file, target)
-    if path is not None:
+    of_index = claimed and "path" not in file and path and not path.is_relative_to(target.root)
+    if path is not None and not of_index:
         try:
             digest = Digest.of_file(path)
         except OSError as error:

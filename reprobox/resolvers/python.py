@@ -81,6 +81,8 @@ def files(natives: Mapping[str, bytes]) -> dict[str, frozenset[Digest]]:
 
 def local_files(natives: Mapping[str, bytes], lock: str) -> tuple[str, ...]:
     """The files that the lock file ``lock`` names by their path in the project. Raises InvalidLock."""
+    if b"\n./" not in natives.get(lock, b""):
+        return ()  # the parser's imports are slow, and a build with nothing to do needs no more
     lines = (package.requirement for package in _read(natives, lock))
     return tuple(line.removeprefix("./") for line in lines if line.startswith("./"))
 
@@ -107,12 +109,12 @@ def resolve(
     previous: Mapping[str, bytes],
     upgrade: Upgrade,
     console: Console,
-    uv_version: str | None = None,
+    uv: LockedTool | None = None,
 ) -> PythonEnvironment:
     """Resolve the project's Python packages for its platforms, and what building some of them needs.
 
     ``previous`` are the lock files so far, by name: what they hold is kept where it still fits, unless ``upgrade``
-    names it. ``uv_version`` is the uv for the image, the installed one by default. Raises InvalidInput,
+    names it. ``uv`` is the uv for the image so far; without it, it becomes the installed one. Raises InvalidInput,
     Unlockable, ResolutionFailed, HashMismatch, InvalidLock and ProgramMissing.
     """
     asked = asked_files.read(project)
@@ -123,17 +125,19 @@ def resolve(
     _require_variables(asked)
     with (
         console.step("Resolving Python packages") as step,
-        solver(console, secrets=asked.secrets, step=step) as uv,
+        solver(console, secrets=asked.secrets, step=step) as program,
     ):
         work = _Work(
-            project=project, asked=asked, uv=uv, upgrade=upgrade,
+            project=project, asked=asked, uv=program, upgrade=upgrade,
             before=() if upgrade.all else before, needed_before=() if upgrade.all else needed_before,
         )  # fmt: skip
         selections = work.selections(step)
         own_package = work.own_package(selections.values())
         needed = work.build_requirements(selections, own_package, step)
         step.say("uv itself")
-        tool = lock_uv(uv, uv_version or installed_version(), project.python, _platforms(project))
+        tool = _keep(uv, project) or lock_uv(
+            program, uv.version if uv else installed_version(), project.python, _platforms(project)
+        )
     if asked.requirements and asked.requirements.empty:
         console.note(f"{project.environment.path} names no packages: the environment holds Python alone")
     natives = {REQUIREMENTS_LOCK: pylock.render(selections)}
@@ -150,6 +154,13 @@ def resolve(
         uv=tool,
         own_package=own_package,
     )
+
+
+def _keep(uv: LockedTool | None, project: Project) -> LockedTool | None:
+    """What is locked of ``uv``, for the project's platforms; None where one is lacking."""
+    if uv is None or not uv.wheels.keys() >= set(project.platforms):
+        return None
+    return LockedTool(version=uv.version, wheels={platform: uv.wheels[platform] for platform in _platforms(project)})
 
 
 def _platforms(project: Project) -> list[Platform]:

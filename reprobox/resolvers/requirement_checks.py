@@ -16,8 +16,17 @@ SDISTS = (".tar.gz", ".zip")
 _FULL_COMMIT = re.compile(r"@[0-9a-f]{40}(?=[#?&]|$)")
 
 
+_SIMPLE = re.compile(
+    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
+    r"(?: *(?:==|!=|<=|>=|<|>) *[0-9]+(?:\.[0-9]+)*(?: *, *(?:==|!=|<=|>=|<|>) *[0-9]+(?:\.[0-9]+)*)*)?"
+)
+"""A requirement of a name and plain versions: it needs no parser (slow to import) to be known as one."""
+
+
 def parse(text: str, place: Place) -> tuple[str, str | None]:
     """The normalised name and the URL, if any, of a requirement. Raises InvalidInput."""
+    if simple := _SIMPLE.fullmatch(text):
+        return re.sub(r"[-_.]+", "-", simple["name"]).lower(), None  # as packaging.utils.canonicalize_name
     from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 (slow to import)
     from packaging.utils import canonicalize_name  # noqa: PLC0415 (slow to import)
 

@@ -21,7 +21,6 @@ from reprobox.resolvers import pyproject, solver
 from reprobox.resolvers.indexes import authorization, redact
 from reprobox.resolvers.pylock import PackageFile
 from reprobox.resolvers.pyproject import Toml
-from reprobox.web import Web, WebFailed
 
 LARGEST_SDIST = 2048 * MEBIBYTE
 """Bytes; a larger sdist is not fetched, nor read where it unpacks to more than twice of this."""
@@ -143,6 +142,8 @@ class Fetcher:
             return cached
         if isinstance(sdist.origin, Path):
             return cache.put(_pieces(sdist.origin), expected=sdist.digest, what=sdist.file)[1]
+        from reprobox.web import Web, WebFailed  # noqa: PLC0415 (slow to import)
+
         try:
             with Web(plain=True).request(sdist.origin, authorization(sdist.origin, self.known)) as answer:
                 if answer.status != 200:

@@ -21,7 +21,7 @@ import pytest
 
 from reprobox.console import Console
 from reprobox.errors import HashMismatch, InvalidInput, ReproboxError, ResolutionFailed, Unlockable
-from reprobox.model import Digest, EnvironmentFile, ImageBase, LockedTool, Platform, Project, PythonVersion
+from reprobox.model import Digest, EnvironmentFile, ImageBase, LockedFile, LockedTool, Platform, Project, PythonVersion
 from reprobox.resolvers import python
 from reprobox.resolvers.python import PythonEnvironment, Upgrade
 from reprobox.resolvers.solver import installed_version
@@ -213,9 +213,12 @@ def resolve(
     previous: bytes | Mapping[str, bytes] | None = None,
     upgrade: Upgrade | None = None,
     console: Console | None = None,
+    uv: LockedTool | None = None,
 ) -> PythonEnvironment:
     natives = {"requirements.lock": previous} if isinstance(previous, bytes) else previous or {}
-    return python.resolve(project, previous=natives, upgrade=upgrade or Upgrade(), console=console or Console())
+    return python.resolve(
+        project, previous=natives, upgrade=upgrade or Upgrade(), console=console or Console(), uv=uv
+    )  # fmt: skip
 
 
 def versions(lock: bytes, platform: Platform | None = None) -> dict[str, str]:
@@ -256,7 +259,15 @@ def test_uv_itself_is_locked_for_every_platform(index: Index, project: Make) -> 
     assert (uv.version, {platform: wheel.name for platform, wheel in uv.wheels.items()}) == (version, files)
     assert {wheel.digest for wheel in uv.wheels.values()} == {Digest.of(index.files[name]) for name in files.values()}
     with pytest.raises(ResolutionFailed, match=r"cannot resolve uv 0\.0\.1, which installs the packages in the image"):
-        python.resolve(asked, previous={}, upgrade=Upgrade(), console=Console(), uv_version="0.0.1")
+        resolve(asked, uv=LockedTool(version="0.0.1", wheels={}))
+
+
+def test_uv_itself_stays_what_the_lock_holds_and_is_not_asked_for(index: Index, project: Make) -> None:
+    held = LockedTool(version="0.0.1", wheels={X86: LockedFile(name="uv-0.0.1.whl", digest=Digest.of(b"held"))})
+    asked = project("requirements.in", platforms=(X86,), **{"requirements.in": ""})
+    assert resolve(asked, uv=held).uv == held
+    more = LockedTool(version="0.0.1", wheels={**held.wheels, ARM: held.wheels[X86]})
+    assert resolve(asked, uv=more).uv == held
 
 
 def test_two_platforms_share_versions_and_differ_where_they_must(index: Index, project: Make) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import jsonpath
 import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reprobox import config
+from reprobox import config, config_model
 from reprobox.errors import InvalidConfig, InvalidInput, ReproboxError
 from reprobox.model import (
     DEFAULT_EPOCH,
@@ -708,3 +709,14 @@ def test_importing_the_config_room_loads_no_heavy_library() -> None:
 )
 def test_reproboxs_own_files_are_known_by_their_place(path: str, own: bool) -> None:
     assert config.is_own(PurePosixPath(path)) is own
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.from_regex(config_model.MEMBERS, fullmatch=True))
+@example("$.true.null.and.or.not.in")
+def test_what_is_taken_for_a_jsonpath_of_names_is_a_jsonpath_of_these_names(text: str) -> None:
+    names = text.split(".")[1:]
+    value: object = "found"
+    for name in reversed(names):
+        value = {name: value}
+    assert jsonpath.findall(text, value) == ["found"]

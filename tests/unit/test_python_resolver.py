@@ -203,6 +203,14 @@ def test_a_wheel_from_a_folder_of_the_machine_is_named_by_version_alone(tmp_path
     assert found.requirement == "a==1"
 
 
+def test_an_index_in_a_folder_of_the_machine_is_believed_as_any_index_is(tmp_path: Path) -> None:
+    (tmp_path / "a-1-py3-none-any.whl").write_bytes(b"not read")
+    url = (tmp_path / "a-1-py3-none-any.whl").as_uri()
+    entry = {"name": "a", "version": "1", "wheels": [{"url": url, "hashes": {"sha256": sha("zip")}}]}
+    (found,) = pylock.select({"packages": [entry]}, target(tmp_path / "project")).wheels
+    assert (found.requirement, found.digest) == ("a==1", Digest.of(b"zip"))
+
+
 def test_a_local_wheel_with_other_bytes_than_the_lock_file_says_is_a_mismatch(tmp_path: Path) -> None:
     (tmp_path / "a-1-py3-none-any.whl").write_bytes(b"other")
     archive = {"path": "a-1-py3-none-any.whl", "hashes": {"sha256": sha("zip")}}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -89,6 +90,16 @@ def test_the_contexts_digest_moves_with_everything_that_goes_in(change: str) -> 
     assert digest_of() == digest_of()
     changed = {"source": digest_of(content="b"), "lock file": digest_of(native=b"m"), "recipe": digest_of(epoch=1)}
     assert changed[change] != digest_of()
+
+
+def test_the_contexts_digest_moves_with_a_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, before = _recipe(), render.digest(_recipe(), tree=tree(), natives={})
+    folder = tmp_path / "templates"
+    shutil.copytree(templates(), folder)
+    monkeypatch.setattr(render, "templates", lambda: folder)
+    assert render.digest(made, tree=tree(), natives={}) == before
+    (folder / "uv.Dockerfile.j2").write_text("FROM scratch\n")
+    assert render.digest(made, tree=tree(), natives={}) != before
 
 
 def test_templates_print_and_decide_nothing() -> None:

@@ -9,11 +9,13 @@ from pathlib import Path, PurePosixPath
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from reprobox.errors import InvalidInput, ReproboxError, Unlockable
 from reprobox.model import Digest
-from reprobox.resolvers import requirements
-from reprobox.resolvers.requirement_lines import decode, lines
+from reprobox.resolvers import requirement_checks, requirements
+from reprobox.resolvers.requirement_lines import Place, decode, lines
 from reprobox.resolvers.requirements import Requirements
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -350,3 +352,11 @@ def test_a_link_that_leads_out_of_the_project_is_outside(read: Read, tmp_path: P
     (tmp_path / "project" / "link.txt").symlink_to(tmp_path / "secret.txt")
     with pytest.raises(Unlockable, match=r"link\.txt lies outside the project"):
         read("-r link.txt")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.from_regex(requirement_checks._SIMPLE, fullmatch=True))
+def test_what_is_taken_for_a_simple_requirement_is_one_of_that_name(text: str) -> None:
+    assert (canonicalize_name(Requirement(text).name), Requirement(text).url) == requirement_checks.parse(
+        text, Place(file="requirements.in", line=1)
+    )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,15 @@ import click
 from reprobox import __version__
 from reprobox.console import Console
 from reprobox.errors import ReproboxError
+from reprobox.files import explain
 
 EVERYTHING = "*"
+
+REFUSALS = {
+    errno.EACCES, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE, errno.ENOMEM, errno.ENOSPC,
+    errno.EPERM, errno.EROFS, errno.ESTALE,
+}  # fmt: skip
+"""What an operating system may answer at any moment, and is no fault of ours: said without a traceback."""
 
 
 class Session:
@@ -39,8 +50,8 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print the result
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.option(
-    "-C", "--directory", "root", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="FOLDER",
-    help="The project's folder, which holds reprobox.yaml.  [default: this one]",
+    "-C", "--directory", "root", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path(),
+    metavar="FOLDER", help="The project's folder, which holds reprobox.yaml.  [default: this one]",
 )  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Say only what must be read.")
 @click.option("-v", "--verbose", is_flag=True, help="Say everything.")
@@ -105,7 +116,7 @@ def render(session: Session, output: Path | None, platform: str | None) -> int:
 
     chosen = workflow.platform_named(platform) if platform else None
     if output is None:
-        click.echo(workflow.prepare(session.root, platform=chosen).context.dockerfile, nl=False)
+        _write(workflow.prepare(session.root, platform=chosen).context.dockerfile)
     else:
         names = workflow.render_to(session.root, output, platform=chosen, console=session.console)
         _say(f"Wrote {', '.join(names)} to {output}.")
@@ -140,11 +151,13 @@ def run(session: Session, command: tuple[str, ...]) -> int:
     """
     from reprobox import workflow  # noqa: PLC0415
 
-    streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
-
     def listen(stream: str, data: bytes) -> None:
-        streams[stream].write(data)
-        streams[stream].flush()
+        if stream == "stdout":
+            _write(data)
+        else:
+            with suppress(OSError):  # nobody listens any more: no reason to stop
+                sys.stderr.buffer.write(data)
+                sys.stderr.buffer.flush()
 
     completed = workflow.run(
         session.root, command, engine=workflow.engine(), console=session.console, listen=listen
@@ -170,7 +183,7 @@ def record(session: Session, force: bool, as_json: bool) -> int:
     if as_json:
         _print_json(machine.verdict_json(recorded.verdict) | {"recorded": recorded.written})
     else:
-        click.echo(terminal.for_stream(recorded.verdict, sys.stdout), nl=False)
+        _write(terminal.for_stream(recorded.verdict, sys.stdout))
         if recorded.written:
             _say("Recorded in reprobox.baseline.json; commit it.")
     return 0 if recorded.accepted else recorded.verdict.exit_code
@@ -195,7 +208,7 @@ def verify(session: Session, runs: int, control: bool, as_json: bool) -> int:
     if as_json:
         _print_json(machine.verdict_json(found))
     else:
-        click.echo(terminal.for_stream(found, sys.stdout), nl=False)
+        _write(terminal.for_stream(found, sys.stdout))
     return found.exit_code
 
 
@@ -212,38 +225,81 @@ def schema() -> int:
 
 
 def _say(*lines: str) -> None:
-    for line in lines:
-        click.echo(line)
+    _write("".join(f"{line}\n" for line in lines))
 
 
 def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    _write(json.dumps(value, indent=2, ensure_ascii=not utf8) + "\n")
+
+
+def _write(data: str | bytes) -> None:
+    """Put ``data`` on stdout. Raises BrokenPipeError where its reader is gone, InvalidInput where it takes no more."""
+    try:
+        if isinstance(data, str):
+            sys.stdout.write(data)
+        else:
+            sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _close_stdout()
+        raise explain(error, "cannot write to stdout") from error
+
+
+def _close_stdout() -> None:
+    """What is still in the buffer goes nowhere, so that nothing complains of it at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def main() -> None:
     """The program: runs a verb, prints what went wrong in one place, and ends with the verb's exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+    _open_streams()
     sys.exit(_main())
+
+
+def _open_streams() -> None:
+    """A stream that the caller closed must not become the next file we open: what is written there fails, as it
+    should, or for stderr goes nowhere. A character that a stream cannot print is spelled out."""
+    for number, (name, mode, flags) in enumerate(
+        (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY))
+    ):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, flags)
+            if handle != number:
+                os.dup2(handle, number)
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 (a number, for good)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _main() -> int:
     from reprobox import console  # noqa: PLC0415
 
+    code = 2
     try:
-        return int(cli.main(prog_name="reprobox", standalone_mode=False) or 0)
+        code = int(cli.main(prog_name="reprobox", standalone_mode=False) or 0)
     except ReproboxError as error:
         console.error(error)
-        return error.exit_code
+        code = error.exit_code
     except click.ClickException as error:
         error.show()
-        return 2
+    except BrokenPipeError:  # `reprobox render | head -1`: as if the signal had ended us
+        _close_stdout()
+        code = 128 + signal.SIGPIPE
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        return 130
-    except Exception:  # a fault of ours: 1 would say that something differs
-        traceback.print_exc()
-        return 2
+        code = 130
+    except Exception as error:  # a fault of ours: 1 would say that something differs
+        if isinstance(error, OSError) and error.errno in REFUSALS:
+            console.error(explain(error, "the operating system refuses"))
+        else:
+            traceback.print_exc()
+    return code
 
 
 def _end(number: int, _: object) -> None:

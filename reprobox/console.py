@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
@@ -146,8 +146,9 @@ def _print(stream: TextIO, text: str) -> None:
 
 
 def _raw(stream: TextIO, text: str) -> None:
-    stream.write(text + "\n")
-    stream.flush()
+    with suppress(OSError, ValueError):  # nobody listens any more: no reason to stop
+        stream.write(text + "\n")
+        stream.flush()
 
 
 def _inert(line: str) -> str:

@@ -505,7 +505,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The findings of one verification, with what was compared."""
+    """The findings of one verification, with what was compared; ``notes`` say what decides nothing."""
 
     findings: tuple[Finding, ...]
     hardware: HardwareClass
@@ -513,6 +513,7 @@ class Verdict:
     runs: int
     seconds: float
     log: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -17,6 +17,8 @@ from typing import IO
 from reprobox.errors import ProgramFailed, ProgramMissing
 
 TAIL_LINES = 30
+TIMED_OUT = 124
+"""The exit code of a program that was stopped, as `timeout` (coreutils) has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +56,12 @@ def run(
     stdin: bytes = b"",
     check: bool = True,
     on_line: Callable[[str], None] | None = None,
+    timeout: float | None = None,
     hint: str | None = None,
 ) -> Finished:
     """Run a program to its end.
 
+    ``timeout`` (seconds) ends a program that takes longer, which is ProgramFailed too, with the code of ``timeout``.
     ``env`` replaces the environment; ``on_line`` is called with each line of either stream as it comes (from
     reader threads). Raises ProgramMissing, and ProgramFailed on a non-zero exit code unless ``check`` is off.
     Leaving early, by Ctrl-C too, ends the process first.
@@ -71,8 +75,18 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(timeout or 0, stop)
+    timer.daemon = True
     with process:
         try:
+            if timeout is not None:
+                timer.start()
             if on_line is None:
                 stdout, stderr = process.communicate(stdin)
             else:
@@ -80,6 +94,10 @@ def run(
         except BaseException:
             _end(process)
             raise
+        finally:
+            timer.cancel()
+    if late.is_set():
+        raise ProgramFailed(Path(program).name, TIMED_OUT, f"it was stopped after {timeout:g} s")
     finished = Finished(code=process.returncode, stdout=stdout, stderr=stderr)
     if check and finished.code != 0:
         raise ProgramFailed(Path(program).name, finished.code, finished.tail)
@@ -102,8 +120,10 @@ def _follow(process: subprocess.Popen[bytes], stdin: bytes, on_line: Callable[[s
     for thread in threads:
         thread.start()
     if stdin:
-        process.stdin.write(stdin)
-    process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it needed no more of it
+            process.stdin.write(stdin)
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
     for thread in threads:
         thread.join()
     process.wait()

@@ -78,6 +78,8 @@ def render(verdict: Verdict, *, width: int = 80, colour: bool = False, unicode: 
     whole = overall(verdict.findings)
     style = "bold green" if verdict.exit_code == 0 else "bold yellow" if whole in _TROUBLE else "bold red"
     console.print(Text.assemble((whole.value, style), "  ", _inline(summary(verdict))))
+    for note in verdict.notes:
+        console.print(Text(f"note: {_inline(note)}"))
     if advice := _advice(verdict):
         console.print(Text(f"next: {advice}"))
     text = "".join(line.rstrip() + "\n" for line in page.getvalue().splitlines())

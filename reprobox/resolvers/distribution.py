@@ -34,6 +34,9 @@ FOUNDATION = ("?essential", "?exact-name(usr-is-merged)", "python3", "python3-ve
 one, else apt takes usrmerge and perl), its Python, pip's wheel, the certificates that this pip insists on, and the
 C++ runtime that manylinux wheels take from the system (PEP 600)."""
 
+LONGEST = 1800.0
+"""Seconds that apt may take: it bounds a mirror that answers, but by the byte."""
+
 _KEYRINGS = Path("/usr/share/keyrings")
 
 
@@ -124,7 +127,7 @@ pkgCacheGen::ForceEssential ",";
         return settings
 
     def _run(self, *argv: str) -> str:
-        return proc.run(argv, env=self._environment).text
+        return proc.run(argv, env=self._environment, timeout=LONGEST).text
 
     def solve(self, system: Sequence[str]) -> tuple[SystemPackage, ...]:
         """Every package that is to be installed, sorted by name."""

@@ -15,11 +15,14 @@ from typing import Any
 
 from reprobox import proc
 from reprobox.console import Console
-from reprobox.errors import ProgramMissing, ReproboxError, ResolutionFailed
+from reprobox.errors import ProgramFailed, ProgramMissing, ReproboxError, ResolutionFailed
 from reprobox.files import scratch
 from reprobox.model import LockedFile, LockedTool, Platform, PythonVersion
 from reprobox.resolvers.indexes import index_environment, passwords, redact, without_index
 from reprobox.resolvers.pylock import GLIBC, Target, select
+
+LONGEST = 1800.0
+"""Seconds that uv may take: it bounds an index that answers, but by the byte."""
 
 _DROPPED = ("UV_FROZEN", "UV_LOCKED", "UV_NO_DEV", "UV_PROJECT", "UV_WORKING_DIR", "UV_PYTHON", "VIRTUAL_ENV")
 """Variables that would make uv read or write another project than the one it is given."""
@@ -77,12 +80,19 @@ class Solver:
         self, arguments: Sequence[str | os.PathLike[str]], *, cwd: Path, environment: Mapping[str, str] | None = None
     ) -> proc.Finished:
         """Run uv with ``arguments`` in ``cwd``; its warnings go to the console once. The exit code is the caller's."""
-        finished = proc.run(
-            [self.program, *arguments, "--color", "never", "--no-progress"],
-            cwd=cwd,
-            env=self.environment if environment is None else environment,
-            check=False,
-        )
+        try:
+            finished = proc.run(
+                [self.program, *arguments, "--color", "never", "--no-progress"],
+                cwd=cwd,
+                env=self.environment if environment is None else environment,
+                check=False,
+                timeout=LONGEST,
+            )
+        except ProgramFailed as error:
+            raise ResolutionFailed(
+                f"uv had no answer after {LONGEST:g} s and was stopped: a package index is too slow",
+                hint="try again later, or name a nearer index in UV_DEFAULT_INDEX",
+            ) from error
         for kind, text in paragraphs(finished.stderr.decode("utf-8", "replace")):
             if kind == "warning" and not any(noise in text for noise in _NOISE) and text not in self.warned:
                 self.warned.add(text)

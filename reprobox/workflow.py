@@ -82,7 +82,7 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
 
     project = config.load(root)
     with _at_work(root, console):
-        old = lockfile.read(root) if (root / LOCK_FILE).exists() else None
+        old = lockfile.read(root) if _is_there(root / LOCK_FILE) else None
         data = _smoke_inputs(project)
         inputs = python.read_inputs(project)
         if old and upgrade.nothing and not lockfile.misfits(old, project, inputs=inputs):
@@ -121,6 +121,17 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
             if file.name in config.OWN_FILES and file.name not in whole:
                 (root / file.name).unlink(missing_ok=True)
         return Locked(lock=new, written=tuple(changed))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something to read, be it unreadable: an old lock that cannot be read is never replaced."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def check(root: Path) -> tuple[Misfit, ...]:

@@ -29,6 +29,10 @@ REFUSALS = {
 """What an operating system may answer at any moment, and is no fault of ours: said without a traceback."""
 
 
+class ReaderGone(Exception):
+    """Nobody reads our stdout any more, as in `reprobox render | head -1`: we end as if the signal had ended us."""
+
+
 class Session:
     """What every verb needs: where the project is and where to speak."""
 
@@ -234,7 +238,7 @@ def _print_json(value: Any) -> None:
 
 
 def _write(data: str | bytes) -> None:
-    """Put ``data`` on stdout. Raises BrokenPipeError where its reader is gone, InvalidInput where it takes no more."""
+    """Put ``data`` on stdout. Raises ReaderGone, and InvalidInput where it takes no more."""
     try:
         if isinstance(data, str):
             sys.stdout.write(data)
@@ -242,7 +246,8 @@ def _write(data: str | bytes) -> None:
             sys.stdout.buffer.write(data)
         sys.stdout.flush()
     except BrokenPipeError:
-        raise
+        _close_stdout()
+        raise ReaderGone from None
     except OSError as error:
         _close_stdout()
         raise explain(error, "cannot write to stdout") from error
@@ -287,12 +292,13 @@ def _main() -> int:
         console.error(error)
         code = error.exit_code
     except click.ClickException as error:
-        error.show()
-    except BrokenPipeError:  # `reprobox render | head -1`: as if the signal had ended us
-        _close_stdout()
+        with suppress(OSError):
+            error.show()
+    except ReaderGone:
         code = 128 + signal.SIGPIPE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        with suppress(OSError):
+            click.echo("interrupted", err=True)
         code = 130
     except Exception as error:  # a fault of ours: 1 would say that something differs
         if isinstance(error, OSError) and error.errno in REFUSALS:

@@ -146,7 +146,7 @@ def _print(stream: TextIO, text: str) -> None:
 
 
 def _raw(stream: TextIO, text: str) -> None:
-    with suppress(OSError, ValueError):  # nobody listens any more: no reason to stop
+    with suppress(OSError):  # nobody listens any more: no reason to stop
         stream.write(text + "\n")
         stream.flush()
 

@@ -262,9 +262,7 @@ def _build(root: Path, state: Path, engine: Engine, console: Console) -> Built:
     finally:
         files.remove(staging)
         files.remove(state / "wheels")
-    facts = {"context": str(prepared.context.digest), "image": image_facts(image)}
-    facts["checksum"] = str(Digest.of_json(facts))
-    files.write_whole(note, json.dumps(facts, indent=2, sort_keys=True).encode())
+    files.write_whole(note, _note(image, prepared.context.digest))
     return Built(prepared=prepared, image=image, fresh=True)
 
 
@@ -276,6 +274,13 @@ def _require_unchanged(prepared: Prepared) -> None:
 def image_facts(image: Image) -> dict[str, str]:
     """An image as plain JSON values."""
     return {**vars(image), "digest": str(image.digest)}
+
+
+def _note(image: Image, context: Digest) -> bytes:
+    """What is remembered of an image, sealed: its digest goes into baselines, so an edited one must not be believed."""
+    facts: dict[str, object] = {"context": str(context), "image": image_facts(image)}
+    facts["checksum"] = str(Digest.of_json(facts))
+    return json.dumps(facts, indent=2, sort_keys=True).encode()
 
 
 def _known_image(note: Path, context: Digest) -> Image | None:

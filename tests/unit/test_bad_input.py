@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from reprobox import baseline, config, lockfile
+from reprobox import baseline, cli, config, lockfile
 from reprobox.errors import InvalidConfig, InvalidInput
 
 CONFIG = """\
@@ -22,25 +24,26 @@ base: {bootstrap: debian, suite: bookworm}
 SMOKE = "smoke:\n  command: [python, train.py]\n  outputs: [out]\n"
 
 
-def run(root: Path, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """reprobox as a user runs it; what hangs is a failure."""
-    directory = [] if cwd else ["-C", str(root)]
-    return subprocess.run(
-        [sys.executable, "-m", "reprobox", *directory, *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-        cwd=cwd,
-    )
+Refused = Callable[..., str]
 
 
-def refused(root: Path, *words: str, cwd: Path | None = None) -> str:
-    """What stands on stderr, where the exit code is 2 and nothing stands on stdout."""
-    done = run(root, *words, cwd=cwd)
-    assert (done.returncode, done.stdout) == (2, ""), done
-    assert "Traceback" not in done.stderr
-    return done.stderr
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refused:
+    """What stands on stderr, where the exit code is 2 and nothing stands on stdout. What hangs is a failure."""
+
+    def run(root: Path, *words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["reprobox", "-C", str(root), *words])
+        signal.alarm(30)
+        try:
+            code = cli._main()
+        finally:
+            signal.alarm(0)
+        said = capsys.readouterr()
+        assert (code, said.out) == (2, ""), said
+        assert "Traceback" not in said.err
+        return said.err
+
+    return run
 
 
 @pytest.fixture
@@ -56,12 +59,14 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("verb", [["build"], ["verify"], ["record"], ["lock"], ["run", "--", "true"]])
-def test_a_folder_without_a_project_is_left_as_it_was(tmp_path: Path, verb: list[str]) -> None:
+def test_a_folder_without_a_project_is_left_as_it_was(refused: Refused, tmp_path: Path, verb: list[str]) -> None:
     assert "there is no reprobox.yaml in" in refused(tmp_path, *verb)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_and_one_that_is_a_file_have_their_own_words(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_and_one_that_is_a_file_have_their_own_words(
+    refused: Refused, tmp_path: Path
+) -> None:
     assert "does not exist" in refused(tmp_path / "none", "build")
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(tmp_path / "file", "build")
@@ -83,10 +88,14 @@ def test_a_folder_deeper_than_a_path_may_be_long_is_told(tmp_path: Path) -> None
     assert "Traceback" not in deep.stderr
 
 
-def test_a_folder_of_an_odd_name_is_a_project_like_any_other(tmp_path: Path) -> None:
-    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff \n'\"$x"))
-    odd.mkdir()
-    assert "there is no reprobox.yaml in" in refused(odd, "build")
+def test_a_folder_whose_name_is_no_text_is_told_all_the_same(tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/\xff \n'\"$x"
+    os.mkdir(odd)  # noqa: PTH102
+    done = subprocess.run(
+        [sys.executable, "-m", "reprobox", "-C", odd, "build"], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: there is no reprobox.yaml in")
 
 
 # --- files that are none ----------------------------------------------------------------------
@@ -94,7 +103,7 @@ def test_a_folder_of_an_odd_name_is_a_project_like_any_other(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["reprobox.yaml", "reprobox.lock", "requirements.in"])
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "dangling", "circle"])
-def test_what_is_no_file_is_told_without_waiting_for_it(project: Path, name: str, kind: str) -> None:
+def test_what_is_no_file_is_told_without_waiting_for_it(refused: Refused, project: Path, name: str, kind: str) -> None:
     path = project / name
     path.unlink(missing_ok=True)
     if kind == "pipe":
@@ -109,7 +118,7 @@ def test_what_is_no_file_is_told_without_waiting_for_it(project: Path, name: str
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock", "pylock.toml"])
-def test_an_environment_file_of_another_kind_is_no_pipe_either(project: Path, name: str) -> None:
+def test_an_environment_file_of_another_kind_is_no_pipe_either(refused: Refused, project: Path, name: str) -> None:
     (project / "reprobox.yaml").write_text(CONFIG.replace("requirements.in", name))
     os.mkfifo(project / name)
     assert f"{name}, which environment: names, is no regular file" in refused(project, "lock")
@@ -159,7 +168,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         (CONFIG.replace("name: x", "name: x\nenviroment: y").encode(), "did you mean `environment`?"),
     ],
 )
-def test_a_broken_config_is_one_message(project: Path, content: bytes, words: str) -> None:
+def test_a_broken_config_is_one_message(refused: Refused, project: Path, content: bytes, words: str) -> None:
     (project / "reprobox.yaml").write_bytes(content)
     assert words in refused(project, "build")
 
@@ -173,7 +182,9 @@ def test_a_broken_config_is_one_message(project: Path, content: bytes, words: st
         ("[data]", "  inputs: [data/x.csv]\n", "data/x.csv is input, and data is output"),
     ],
 )
-def test_an_output_that_the_run_needs_is_refused(project: Path, outputs: str, more: str, words: str) -> None:
+def test_an_output_that_the_run_needs_is_refused(
+    refused: Refused, project: Path, outputs: str, more: str, words: str
+) -> None:
     (project / "reprobox.yaml").write_text(CONFIG + SMOKE.replace("[out]", outputs) + more)
     assert words in refused(project, "lock", "--check")
 
@@ -184,7 +195,7 @@ def test_an_output_that_the_command_is_told_by_its_arguments_is_none_that_it_nee
 
 
 @pytest.mark.parametrize("name", ["PATH", "HOME"])
-def test_a_variable_of_the_image_itself_is_refused(project: Path, name: str) -> None:
+def test_a_variable_of_the_image_itself_is_refused(refused: Refused, project: Path, name: str) -> None:
     (project / "reprobox.yaml").write_text(CONFIG + f"env: {{{name}: /x}}\n")
     assert f"{name} is the image's own" in refused(project, "lock", "--check")
 
@@ -200,18 +211,22 @@ def test_a_variable_of_the_image_itself_is_refused(project: Path, name: str) -> 
         (b"six ==\n", "requirements.in:1"),
     ],
 )
-def test_a_broken_requirements_file_is_told_with_its_line(project: Path, content: bytes, words: str) -> None:
+def test_a_broken_requirements_file_is_told_with_its_line(
+    refused: Refused, project: Path, content: bytes, words: str
+) -> None:
     (project / "requirements.in").write_bytes(content)
     assert words in refused(project, "lock")
 
 
-def test_a_pyproject_nested_beyond_measure_is_told(project: Path) -> None:
+def test_a_pyproject_nested_beyond_measure_is_told(refused: Refused, project: Path) -> None:
     (project / "reprobox.yaml").write_text(CONFIG.replace("requirements.in", "pyproject.toml"))
     (project / "pyproject.toml").write_text("a = " + "[" * 10_000)
     assert "pyproject.toml: not TOML: values are nested too deeply" in refused(project, "lock")
 
 
-def test_an_environment_file_that_is_a_link_out_of_the_project_is_refused(project: Path, tmp_path: Path) -> None:
+def test_an_environment_file_that_is_a_link_out_of_the_project_is_refused(
+    refused: Refused, project: Path, tmp_path: Path
+) -> None:
     (tmp_path / "outside.txt").write_text("six\n")
     (project / "requirements.in").unlink()
     (project / "requirements.in").symlink_to("../outside.txt")

@@ -54,6 +54,11 @@ _CAUSES = (
         "pin a version that has a wheel, or build a wheel and name it as a local file",
     ),
     (
+        r"(?:Missing|Unsupported) `Content-Type`|too many redirects",
+        "a package index does not answer as one",
+        "check its address in the configuration of uv or pip on this machine; a proxy may want a login",
+    ),
+    (
         r"Failed to fetch|error sending request|Request failed|tcp connect|dns error|timed out",
         "a package index cannot be reached",
         "check the network, HTTPS_PROXY, SSL_CERT_FILE and the configuration of uv or pip on this machine",
@@ -280,6 +285,8 @@ def _advice(errors: str, hints: str) -> str:
         return (
             "another index has a version that fits: name the index that is to be asked first, or set UV_INDEX_STRATEGY"
         )
+    if "here are no versions of" in errors:
+        return "the index has none for this Python and platform, or its page is no package index's: look at its address"
     return "loosen one of the requirements named above"
 
 

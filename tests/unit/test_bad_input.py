@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,8 @@ def test_a_folder_deeper_than_a_path_may_be_long_is_told(tmp_path: Path) -> None
             [sys.executable, "-P", "-m", "reprobox", "build"], capture_output=True, text=True, check=False, timeout=30
         )
     finally:
+        os.chdir(tmp_path)
+        shutil.rmtree("d" * 200)
         os.chdir("/")
     assert (deep.returncode, deep.stdout) == (2, "")
     assert "File name too long" in deep.stderr

@@ -121,14 +121,15 @@ def copy_whole(source: Path, path: Path) -> None:
         raise _cannot_write(error, path) from error
 
 
-def require_writable(folder: Path) -> None:
+def require_writable(folder: Path, *, hint: str) -> None:
     """Raises InvalidInput where nothing can be written into ``folder``: better said before the work than after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, f"the folder {folder} cannot be made") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         why = "this file system is read-only" if _is_read_only(folder) else "this user may not write there"
-        raise InvalidInput(
-            f"the project's folder {folder} cannot be written: {why}",
-            hint="work in a checkout of your own; `build`, `run` and `verify` can do without writing there",
-        )
+        raise InvalidInput(f"the folder {folder} cannot be written: {why}", hint=hint)
 
 
 def _is_read_only(folder: Path) -> bool:
@@ -156,6 +157,11 @@ def scratch(parent: Path, prefix: str) -> Iterator[Path]:
     try:
         _hold(handle)
         yield folder
+    except OSError as error:
+        elsewhere = error.filename and not str(error.filename2 or error.filename).startswith(str(folder))
+        if elsewhere or error.errno not in _PLACE_IS_FULL:
+            raise
+        raise explain(error, f"cannot work in {folder}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)

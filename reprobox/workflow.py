@@ -43,6 +43,7 @@ from reprobox.model import (
 from reprobox.resolvers.python import Upgrade
 
 _RUNS = "runs"
+_OWN_CHECKOUT = "work in a checkout of your own; `build`, `run` and `verify` can do without writing into the project"
 
 
 @contextmanager
@@ -87,7 +88,7 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
         inputs = python.read_inputs(project)
         if old and upgrade.nothing and not lockfile.misfits(old, project, inputs=inputs):
             return Locked(lock=old, written=())
-        files.require_writable(root)
+        files.require_writable(root, hint=_OWN_CHECKOUT)
         locked_base, interpreter = base.resolve(project, console=console, previous=None if upgrade.all else old)
         environment = python.resolve(
             project, previous=_previous(root, old), upgrade=upgrade, console=console,
@@ -219,6 +220,7 @@ def render_to(root: Path, folder: Path, *, platform: Platform | None, console: C
         path = folder / name
         if os.path.lexists(path) and not tree.is_rendered(path):
             raise InvalidInput(f"{path} was not rendered by reprobox", hint="move it away, or render to another folder")
+    files.require_writable(folder, hint="name another folder")
     names = list(texts)
     for name, path in _base_files(prepared, console).items():
         files.copy_whole(path, folder / name)
@@ -405,7 +407,7 @@ def record(root: Path, *, force: bool, engine: Engine, console: Console) -> Reco
     config.load(root)
     with _at_work(root, console) as state:
         known = baselines.read(root)
-        files.require_writable(root)
+        files.require_writable(root, hint=_OWN_CHECKOUT)
         trial = _try(root, state, runs=2, control=True, engine=engine, console=console)
         outputs = trial.smoke.outputs
         found = verdict.judge(

@@ -44,8 +44,8 @@ def test_a_checkout_that_cannot_be_written_has_its_state_in_the_cache(
     with workflow._at_work(tmp_path, Listener()):
         pass
     assert notes == [f"{tmp_path} cannot be written: this checkout's state is kept in {state}"]
-    with pytest.raises(InvalidInput, match=f"the project's folder {tmp_path} cannot be written: this user may not"):
-        files.require_writable(tmp_path)
+    with pytest.raises(InvalidInput, match=f"the folder {tmp_path} cannot be written: this user may not"):
+        files.require_writable(tmp_path, hint="")
 
 
 def test_a_link_in_the_place_of_the_state_is_refused(tmp_path: Path) -> None:

@@ -30,8 +30,9 @@ def crawling() -> Iterator[str]:
             self.send_header("Content-Length", "1000000")
             self.end_headers()
             try:
-                while not stop.wait(0.05):
-                    self.wfile.write(b"x")
+                for _ in range(100):  # and no longer, so that a test fails and does not hang
+                    if not stop.wait(0.05):
+                        self.wfile.write(b"x")
             except OSError:
                 pass
 

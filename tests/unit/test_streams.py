@@ -34,6 +34,13 @@ def test_a_full_stdout_is_told_and_is_exit_code_2() -> None:
     assert "ignored" not in done.stderr
 
 
+def test_a_few_words_that_a_full_stdout_does_not_take_are_told_once() -> None:
+    program = "from reprobox import cli; cli.cli.main = lambda **_: cli._say('few'); cli.main()"
+    done = _shell(f"'{sys.executable}' -c \"{program}\" >/dev/full")
+    assert done.returncode == 2
+    assert done.stderr.count("No space left on device") == 1
+
+
 def test_a_closed_stdout_is_told_where_something_is_to_be_written() -> None:
     done = _shell("$REPROBOX schema >&-")
     assert (done.returncode, done.stderr) == (2, "error: cannot write to stdout: Bad file descriptor\n")

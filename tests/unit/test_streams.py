@@ -22,7 +22,7 @@ def _shell(line: str, **env: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         timeout=60,
-        env={**os.environ, **env},
+        env={**os.environ, "PYTHONUNBUFFERED": "", **env},  # as for users: what is in a buffer can fail at the end
     )
 
 

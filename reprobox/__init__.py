@@ -36,6 +36,7 @@ experiment     Image, smoke -> Run
 report         Verdict -> terminal, JSON, Markdown
 doctor         this machine -> findings: what reprobox needs, whether it is here, what to do
 workflow       the verbs, in order
+streams        the three streams as the caller left them
 command_line   what the verbs' words have in common: options, examples, order, completion
 cli            arguments in, exit codes out (click lives in these two only)
 =============  ==============================================================================

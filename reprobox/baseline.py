@@ -8,20 +8,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
 from reprobox.errors import InvalidInput
-from reprobox.files import explain, scratch, state_folder, write_whole
+from reprobox.files import UNFINISHED, explain, open_plain, read_plain, scratch, write_whole
 from reprobox.model import MEBIBYTE, Conditions, Digest, HardwareClass, OutputFile
 
 BASELINE_FILE = "reprobox.baseline.json"
 BASELINE_FOLDER = "reprobox.baseline"
 VERSION = 2
 """Version 1 knew no conditions."""
+LARGEST = 64 * MEBIBYTE
+"""Bytes: a larger file is no baseline; one output is 300 bytes or so."""
 KEPT_EACH = MEBIBYTE
 """An output up to this size (bytes) is kept itself, while the total of a hardware class stays under KEPT_TOTAL."""
 KEPT_TOTAL = 8 * MEBIBYTE
@@ -151,8 +152,10 @@ def store(root: Path, baselines: Baselines, baseline: Baseline, files: Sequence[
     stored = baselines.replacing(dataclasses.replace(baseline, outputs=outputs))
     from_json(to_json(stored), BASELINE_FILE)  # what could not be read again is not written
     folder = root / BASELINE_FOLDER / baseline.hardware.name
+    if folder.parent.is_symlink():
+        raise InvalidInput(f"{folder.parent} is a link", hint="remove it; reprobox makes the folder itself")
     try:
-        with scratch(state_folder(root), "baseline-") as place:
+        with scratch(root, UNFINISHED) as place:
             new = place / "new"
             new.mkdir()
             for file in chosen.values():
@@ -193,7 +196,7 @@ def _replace_folder(folder: Path, new: Path | None, aside: Path) -> None:
     if folder.is_symlink():
         folder.unlink()
     if folder.exists():
-        shutil.move(folder, aside)
+        folder.rename(aside)
     if new is None:
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -215,7 +218,7 @@ def read(root: Path) -> Baselines:
     """
     path = root / BASELINE_FILE
     try:
-        data = path.read_bytes()
+        data = read_plain(path, most=LARGEST)
     except FileNotFoundError:
         return Baselines()
     except OSError as error:
@@ -444,7 +447,7 @@ def kept(root: Path, baseline: Baseline) -> Kept:
             continue
         name = PurePosixPath(BASELINE_FOLDER, baseline.hardware.name) / output.path
         try:
-            with (folder / output.path).open("rb") as stream:
+            with open_plain(folder / output.path) as stream:
                 data = stream.read(output.size + 1)
         except FileNotFoundError:
             damaged.append(f"{name} is missing; {BASELINE_FILE} says that it was kept")

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from reprobox.errors import HashMismatch
-from reprobox.files import explain
+from reprobox.files import cache_folder as folder
+from reprobox.files import explain, scratch
 from reprobox.model import Digest
 
-
-def folder() -> Path:
-    """``$XDG_CACHE_HOME/reprobox`` or ``~/.cache/reprobox``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "reprobox"
+__all__ = ["folder", "get", "path_of", "put"]
 
 
 def path_of(digest: Digest) -> Path:
@@ -37,30 +32,24 @@ def get(digest: Digest) -> Path | None:
 
 def put(chunks: Iterable[bytes], *, expected: Digest | None = None, what: str = "file") -> tuple[Digest, Path]:
     """Store bytes under their own digest. Raises HashMismatch, keeping nothing, where it is not the expected one."""
-    place = folder() / "sha256"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".incoming-", dir=place)
-    except OSError as error:
-        raise explain(error, f"cannot write the cache in {place}") from error
-    try:
-        running = hashlib.sha256()
-        with os.fdopen(handle, "wb") as stream:
-            for chunk in chunks:
-                running.update(chunk)
-                stream.write(chunk)
-        digest = Digest(running.hexdigest())
-        if expected is not None and digest != expected:
-            raise HashMismatch(
-                f"{what} is not what the lock names: expected {expected}, got {digest}",
-                hint="the file was changed at its source or damaged on the way; nothing of it was kept",
-            )
-        path = path_of(digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-        return digest, path
-    except OSError as error:
-        raise explain(error, f"cannot write the cache in {place}") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    place = folder() / "tmp"
+    with scratch(place, "incoming-") as incoming:
+        try:
+            running = hashlib.sha256()
+            with (incoming / "file").open("xb") as stream:
+                for chunk in chunks:
+                    running.update(chunk)
+                    stream.write(chunk)
+            digest = Digest(running.hexdigest())
+            if expected is not None and digest != expected:
+                raise HashMismatch(
+                    f"{what} is not what the lock names: expected {expected}, got {digest}",
+                    hint="the file was changed at its source or damaged on the way; nothing of it was kept",
+                )
+            path = path_of(digest)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (incoming / "file").chmod(0o644)
+            (incoming / "file").replace(path)
+        except OSError as error:
+            raise explain(error, f"cannot write the cache in {folder()}") from error
+    return digest, path

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,11 +21,18 @@ from reprobox.command_line import (
     pass_session,
     platforms,
 )
+from reprobox.streams import ReaderGone, complain, flush_stderr, open_all, write
 
 if TYPE_CHECKING:  # what is not needed for --help is imported where it is used
     from reprobox.model import Verdict
 
 EVERYTHING = "*"
+
+REFUSALS = {
+    errno.EACCES, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE, errno.ENOMEM, errno.ENOSPC,
+    errno.EPERM, errno.EROFS, errno.ESTALE,
+}  # fmt: skip
+"""What an operating system may answer at any moment, and is no fault of ours: said without a traceback."""
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
@@ -55,7 +64,7 @@ def init(session: Session, name: str | None, as_json: bool) -> int:
     if as_json:
         _print_json(drafted.as_json(done.draft, done.written, refused=refused))
     else:
-        click.echo(drafted.for_stream(done.draft, done.written, sys.stdout, refused=done.refused), nl=False)
+        write(drafted.for_stream(done.draft, done.written, sys.stdout, refused=done.refused))
     return done.exit_code
 
 
@@ -130,7 +139,7 @@ def render(session: Session, output: str | None, platform: str | None) -> int:
 
     chosen = workflow.platform_named(platform) if platform else None
     if output is None:
-        click.echo(workflow.prepare(session.root, platform=chosen).context.dockerfile, nl=False)
+        write(workflow.prepare(session.root, platform=chosen).context.dockerfile)
     else:
         names = workflow.render_to(session.root, Path(output), platform=chosen, console=session.console)
         _say(f"Wrote {', '.join(names)} to {output}.")
@@ -173,11 +182,8 @@ def run(session: Session, command: tuple[str, ...]) -> int:
     """
     from reprobox import workflow  # noqa: PLC0415
 
-    streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
-
     def listen(stream: str, data: bytes) -> None:
-        streams[stream].write(data)
-        streams[stream].flush()
+        (write if stream == "stdout" else complain)(data)
 
     completed = workflow.run(
         session.root, command, engine=workflow.engine(), console=session.console, listen=listen
@@ -271,7 +277,7 @@ def doctor(session: Session, as_json: bool) -> int:
     if as_json:
         _print_json(terminal.as_json(report))
     else:
-        click.echo(terminal.for_stream(report, sys.stdout), nl=False)
+        write(terminal.for_stream(report, sys.stdout))
     return report.exit_code
 
 
@@ -299,7 +305,7 @@ def lint(session: Session, strict: bool, as_json: bool, paths: tuple[str, ...]) 
     if as_json:
         _print_json(report.as_json(found))
     else:
-        click.echo(report.render(found), nl=False)
+        write(report.render(found))
         for line in workflow.workflow_commands(session.root, found):
             click.echo(line, err=True)
     return found.exit_code(strict=strict)
@@ -327,14 +333,14 @@ def completion(shell: str) -> int:
       source <(reprobox completion zsh)     # in ~/.zshrc, after compinit
       reprobox completion fish > ~/.config/fish/completions/reprobox.fish
     """
-    click.echo(completion_script(cli, shell))
+    _say(completion_script(cli, shell))
     return 0
 
 
 def _show(session: Session, verdict: Verdict) -> None:
     from reprobox.report import terminal  # noqa: PLC0415
 
-    click.echo(terminal.for_stream(verdict, sys.stdout, brief=session.quiet), nl=False)
+    write(terminal.for_stream(verdict, sys.stdout, brief=session.quiet))
 
 
 def _summarise(session: Session, verdict: Verdict) -> None:
@@ -346,21 +352,24 @@ def _summarise(session: Session, verdict: Verdict) -> None:
 
 
 def _say(*lines: str) -> None:
-    for line in lines:
-        click.echo(line)
+    write("".join(f"{line}\n" for line in lines))
 
 
 def _print_json(value: Any) -> None:
     import json  # noqa: PLC0415
 
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    write(json.dumps(value, indent=2, ensure_ascii=not utf8) + "\n")
 
 
 def main() -> None:
     """The program: runs a verb, prints what went wrong in one place, and ends with the verb's exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    sys.exit(_main())
+    open_all()
+    code = _main()
+    flush_stderr()
+    sys.exit(code)
 
 
 def _main() -> int:
@@ -371,10 +380,14 @@ def _main() -> int:
     try:
         return int(cli.main(prog_name="reprobox", standalone_mode=False) or 0)
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         return 2
+    except ReaderGone:
+        return 128 + signal.SIGPIPE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        with suppress(OSError):
+            click.echo("interrupted", err=True)
         return 130
     except Exception as error:
         return _failed(error)
@@ -388,6 +401,11 @@ def _failed(error: Exception) -> int:
     if isinstance(error, ReproboxError):
         console.error(error)
         return error.exit_code
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        from reprobox.files import explain  # noqa: PLC0415
+
+        console.error(explain(error, "the operating system refuses"))
+        return 2
     import traceback  # noqa: PLC0415
 
     traceback.print_exception(error)

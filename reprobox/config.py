@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from reprobox import config_memory
 from reprobox.errors import InvalidConfig, InvalidInput, Problem
-from reprobox.files import STATE_FOLDER, explain
+from reprobox.files import STATE_FOLDER, UNFINISHED, explain, open_plain
 from reprobox.model import (
     BootstrapBase,
     Determinism,
@@ -70,6 +70,9 @@ OTHER_NAMES = {
 }
 """What other tools call the platforms, for hints."""
 
+SCRIPTS = frozenset({".py", ".sh", ".R", ".r", ".jl", ".pl", ".ipynb"})
+"""How the name of a program ends that an interpreter is given."""
+
 MOST_BYTES = 256 * 1024
 MOST_NODES = 4_000
 """How many values a config may hold with its aliases written out: a few lines of YAML can stand for billions."""
@@ -80,13 +83,13 @@ _TAG = "tag:yaml.org,2002:"
 
 def is_own(path: PurePosixPath) -> bool:
     """Whether a path, relative to the project's root, is by its name alone reprobox's own."""
-    if len(path.parts) == 1:
-        return (
-            path.name in OWN_FILES
-            or path.name in OWN_FOLDERS
-            or re.fullmatch(r"conda-[a-z0-9]+(-[a-z0-9]+)*\.lock", path.name) is not None
-        )
-    return bool(path.parts) and path.parts[0] in OWN_FOLDERS
+    if not path.parts:
+        return False
+    if path.parts[0] in OWN_FOLDERS or path.parts[0].startswith(UNFINISHED):
+        return True
+    return len(path.parts) == 1 and (
+        path.name in OWN_FILES or re.fullmatch(r"conda-[a-z0-9]+(-[a-z0-9]+)*\.lock", path.name) is not None
+    )
 
 
 def load(folder: Path) -> Project:
@@ -96,7 +99,7 @@ def load(folder: Path) -> Project:
     """
     try:
         root = folder.resolve()
-        with (root / CONFIG_FILE).open("rb") as stream:
+        with open_plain(root / CONFIG_FILE) as stream:
             data = stream.read(MOST_BYTES + 1)
     except FileNotFoundError as error:
         raise InvalidInput(f"there is no {CONFIG_FILE} in {folder}", hint=_write_one(folder)) from error
@@ -487,6 +490,7 @@ def _check_together(plain: Mapping[str, Any], found: _Reading) -> None:
     smoke = plain.get("smoke")
     if isinstance(smoke, dict):
         _check_paths(smoke, found)
+        _check_removed(smoke, path, found)
         if smoke.get("control") is not None and smoke.get("control") == smoke.get("command"):
             location = ("smoke", "control")
             found.problem(
@@ -539,6 +543,23 @@ def _check_paths(smoke: Mapping[str, Any], found: _Reading) -> None:
                 line=found.places[location].line,
                 hint="outputs are removed before the command starts; keep inputs elsewhere",
             )
+
+
+def _check_removed(smoke: Mapping[str, Any], environment: PurePosixPath | None, found: _Reading) -> None:
+    """Outputs are left out of the image and removed before a run: what is needed there must not be one."""
+    needed = {environment: "names the packages"} if environment else {}
+    for key in ("command", "control"):
+        words = smoke.get(key)
+        for number, word in enumerate(words[:2] if isinstance(words, list) else []):
+            script = _path(word)
+            if script and (number == 0 or script.suffix in SCRIPTS):
+                needed[script] = f"is what the {key} runs"
+    for location, output in _paths(smoke.get("outputs"), ("smoke", "outputs")):
+        for path, why in needed.items():
+            if output in (path, *path.parents):
+                message = f"{output} is an output, and {path} {why}"
+                hint = "name the files that the command writes"
+                found.problem(location, message, line=found.places[location].line, hint=hint)
 
 
 def _paths(values: Any, location: Location) -> Iterator[tuple[Location, PurePosixPath]]:

@@ -44,6 +44,9 @@ LEAST_MEMORY = 6 * MEBIBYTE
 
 MOST_CPUS = 4096
 
+OF_THE_IMAGE = frozenset({"HOME", "PATH"})
+"""Variables that the image and the sealed run set: with another value neither works."""
+
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -149,6 +152,8 @@ def _variable(text: str) -> str:
             f"{_shown(text)} cannot be the name of an environment variable",
             "letters, digits and `_`, not beginning with a digit",
         )
+    if text in OF_THE_IMAGE:
+        raise refuse(f"{text} is the image's own", "remove it; the environment's programs are on the PATH already")
     return text
 
 

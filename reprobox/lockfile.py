@@ -16,9 +16,11 @@ from typing import Any
 
 import yaml
 
+from reprobox import tree
 from reprobox.errors import InvalidInput, InvalidLock
-from reprobox.files import explain
+from reprobox.files import explain, read_plain
 from reprobox.model import (
+    MEBIBYTE,
     Digest,
     Lock,
     LockedBootstrap,
@@ -35,6 +37,8 @@ from reprobox.model import (
 
 LOCK_FILE = "reprobox.lock"
 VERSION = 1
+LARGEST = 16 * MEBIBYTE
+"""Bytes: a larger file is no lock; one package is 200 bytes or so."""
 
 _HEADER = "# Written by `reprobox lock`; do not edit.\n"
 _CHECKSUM = "checksum: "
@@ -147,7 +151,7 @@ def read(root: Path) -> Lock:
     """The project's lock. Raises InvalidInput where there is none, InvalidLock where it cannot be trusted."""
     path = root / LOCK_FILE
     try:
-        data = path.read_bytes()
+        data = read_plain(path, most=LARGEST)
     except FileNotFoundError as error:
         raise InvalidInput(f"there is no {LOCK_FILE}", hint="run `reprobox lock` first") from error
     except OSError as error:
@@ -318,7 +322,9 @@ def misfits(lock: Lock, project: Project, *, inputs: tuple[LockedFile, ...]) -> 
     known = {file.name for file in lock.data}
     found += [Misfit(what=f"smoke input {name}", locked="nothing", found="it") for name in sorted(data - known)]
     found += [Misfit(what=f"smoke input {name}", locked="it", found="nothing") for name in sorted(known - data)]
-    found += _changed("smoke input", tuple(file for file in lock.data if file.name in data), on_disk)
+    there = [PurePosixPath(name) for name in data & known if (project.root / name).is_file()]
+    now = {str(path): digest for path, digest in tree.digests(project.root, there).items()}
+    found += _changed("smoke input", tuple(file for file in lock.data if file.name in data), now.get)
     found += _changed("lock file", lock.natives, on_disk)
     return tuple(found)
 

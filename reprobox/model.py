@@ -563,7 +563,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The findings of one verification, with what was compared.
+    """The findings of one verification, with what was compared; ``notes`` say what decides nothing.
 
     ``elsewhere``: the classes of hardware that have a baseline, where the one of ``hardware`` has none.
     """
@@ -576,6 +576,7 @@ class Verdict:
     log: Path | None = None
     conditions: Conditions | None = None
     elsewhere: tuple[HardwareClass, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

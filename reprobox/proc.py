@@ -54,14 +54,14 @@ def run(
     stdin: bytes = b"",
     check: bool = True,
     on_line: Callable[[str], None] | None = None,
-    hint: str | None = None,
     timeout: float | None = None,
+    hint: str | None = None,
 ) -> Finished:
     """Run a program to its end.
 
     ``env`` replaces the environment; ``on_line`` is called with each line of either stream as it comes (from
     reader threads). Raises ProgramMissing, and ProgramFailed on a non-zero exit code unless ``check`` is off.
-    Leaving early, by Ctrl-C too, ends the process first. ``timeout``: seconds, without ``on_line``; raises
+    Leaving early, by Ctrl-C too, ends the process first. One that takes longer than ``timeout`` (seconds) is ended:
     ProgramTooSlow.
     """
     program = find(os.fspath(argv[0]), hint=hint)
@@ -73,18 +73,29 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(timeout or 0, stop)
+    timer.daemon = True
     with process:
         try:
+            if timeout is not None:
+                timer.start()
             if on_line is None:
-                stdout, stderr = process.communicate(stdin, timeout)
+                stdout, stderr = process.communicate(stdin)
             else:
                 stdout, stderr = _follow(process, stdin, on_line)
-        except subprocess.TimeoutExpired as error:
-            _end(process)
-            raise ProgramTooSlow(f"{Path(program).name} did not end within {timeout:g} s", hint=hint) from error
         except BaseException:
             _end(process)
             raise
+        finally:
+            timer.cancel()
+    if late.is_set():
+        raise ProgramTooSlow(f"{Path(program).name} did not end within {timeout:g} s", hint=hint)
     finished = Finished(code=process.returncode, stdout=stdout, stderr=stderr)
     if check and finished.code != 0:
         raise ProgramFailed(Path(program).name, finished.code, finished.tail)
@@ -107,8 +118,10 @@ def _follow(process: subprocess.Popen[bytes], stdin: bytes, on_line: Callable[[s
     for thread in threads:
         thread.start()
     if stdin:
-        process.stdin.write(stdin)
-    process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it needed no more of it
+            process.stdin.write(stdin)
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
     for thread in threads:
         thread.join()
     process.wait()

@@ -21,10 +21,13 @@ from typing import NoReturn
 from reprobox import proc
 from reprobox.config import OWN_FILES, OWN_FOLDERS, RENDERED_FILES, is_own
 from reprobox.errors import InvalidInput, ProgramFailed
-from reprobox.files import STATE_FOLDER, explain, state_folder, write_whole
-from reprobox.model import SMALL_INPUT, Digest, Project, ProjectTree, TreeFile
+from reprobox.files import STATE_FOLDER, explain, read_plain, state_folder, state_place, write_whole
+from reprobox.model import MEBIBYTE, SMALL_INPUT, Digest, Project, ProjectTree, TreeFile
 
-__all__ = ["OWN_FILES", "OWN_FOLDERS", "RENDERED_FILES", "RENDERED_MARK", "digests", "is_own", "read", "tracked"]
+__all__ = [
+    "OWN_FILES", "OWN_FOLDERS", "RENDERED_FILES", "RENDERED_MARK", "digests", "is_own", "is_rendered", "read",
+    "tracked",
+]  # fmt: skip
 
 RENDERED_MARK = b"rendered by reprobox"
 """What the first line of a rendered file holds; a Dockerfile without it is the user's own."""
@@ -115,10 +118,11 @@ def _left_out(project: Project, path: PurePosixPath) -> bool:
     """Whether a path is reprobox's own; an environment file that the user names is the project's."""
     if path == project.environment.path:
         return False
-    return is_own(path) or (len(path.parts) == 1 and path.name in RENDERED_FILES and _is_rendered(project.root / path))
+    return is_own(path) or (len(path.parts) == 1 and path.name in RENDERED_FILES and is_rendered(project.root / path))
 
 
-def _is_rendered(path: Path) -> bool:
+def is_rendered(path: Path) -> bool:
+    """Whether there is a file that reprobox has rendered. Raises InvalidInput where it cannot be read."""
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return False
@@ -376,7 +380,8 @@ class _Digests:
 
     def __enter__(self) -> _Digests:
         try:
-            plain = json.loads((self.root / STATE_FOLDER / DIGESTS_FILE).read_bytes())
+            data = read_plain(state_place(self.root) / DIGESTS_FILE, most=64 * MEBIBYTE)
+            plain = json.loads(data)
         except (OSError, ValueError, RecursionError):
             plain = None  # none yet, or damaged: it is only a memory
         if isinstance(plain, dict):

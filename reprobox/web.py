@@ -22,6 +22,9 @@ CHUNK = 256 * 1024
 TIMEOUT = 60.0
 """Seconds that a server may be silent."""
 
+SLOWEST = 100.0
+"""Bytes a second: a server that gives less, over TIMEOUT seconds, is as good as silent."""
+
 MOST_REDIRECTS = 5
 
 
@@ -65,7 +68,7 @@ class _Response(Protocol):
     status: int
     headers: http.client.HTTPMessage
 
-    def read(self, amount: int, /) -> bytes: ...
+    def read1(self, amount: int, /) -> bytes: ...
     def close(self) -> None: ...
 
 
@@ -78,15 +81,21 @@ class Answer:
     headers: Mapping[str, str]
     challenges: tuple[str, ...]
     response: _Response
+    patience: Patience
 
     def chunks(self) -> Iterator[bytes]:
-        """The body in pieces. Raises WebFailed where the connection breaks or the body is short."""
+        """The body in pieces. Raises WebFailed where the connection breaks, crawls, or the body is short."""
         length = self.headers.get("content-length")
-        received = 0
+        received = counted = 0
+        since = time.monotonic()
         try:
-            while chunk := self.response.read(CHUNK):
+            while chunk := self.response.read1(CHUNK):
                 received += len(chunk)
                 yield chunk
+                if (took := time.monotonic() - since) > self.patience.timeout:
+                    if received - counted < SLOWEST * took:
+                        raise WebFailed(f"the answer crawls: {received - counted} bytes in {took:.0f} s")
+                    since, counted = time.monotonic(), received
         except (OSError, http.client.HTTPException) as error:
             raise WebFailed(f"the connection broke after {received} bytes ({type(error).__name__})") from error
         finally:
@@ -214,6 +223,7 @@ class Web:
             headers={name.lower(): value for name, value in found.headers.items()},
             challenges=tuple(found.headers.get_all("WWW-Authenticate") or ()),
             response=found,
+            patience=self.patience,
         )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -23,6 +23,7 @@ from reprobox.engines.staging import link_or_copy
 from reprobox.errors import InvalidInput, ReproboxError, StaleLock
 from reprobox.lockfile import LOCK_FILE, Misfit
 from reprobox.model import (
+    MEBIBYTE,
     Completed,
     Conditions,
     Context,
@@ -51,6 +52,20 @@ if TYPE_CHECKING:
     from reprobox.lint.check import Report
 
 _RUNS = "runs"
+_OWN_CHECKOUT = "work in a checkout of your own; `build`, `run` and `verify` can do without writing into the project"
+
+
+@contextmanager
+def _at_work(root: Path, console: Console, *, patient: bool = False) -> Iterator[Path]:
+    """Be the only reprobox at work in this project; yields the state folder. Without ``patience`` raises Busy.
+
+    Waits where the work only reads what a person commits; who writes it (lock, record) must not follow blindly.
+    """
+    say = (lambda other: console.note(f"waiting for {other} ...")) if patient else None
+    with files.exclusive(root, waiting=say) as state:
+        if state.parent != root:
+            console.note(f"{root} cannot be written: this checkout's state is kept in {state}")
+        yield state
 
 
 # --- init -------------------------------------------------------------------------------------
@@ -129,12 +144,13 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
     from reprobox.resolvers import base, python  # noqa: PLC0415 (slow to import)
 
     project = config.load(root)
-    with files.exclusive(root):
-        old = lockfile.read(root) if (root / LOCK_FILE).exists() else None
+    with _at_work(root, console):
+        old = lockfile.read(root) if _is_there(root / LOCK_FILE) else None
         data = _smoke_inputs(project)
         inputs = python.read_inputs(project)
         if old and upgrade.nothing and not lockfile.misfits(old, project, inputs=inputs):
             return Locked(lock=old, written=())
+        files.require_writable(root, hint=_OWN_CHECKOUT)
         locked_base, interpreter = base.resolve(project, console=console, previous=old, again=upgrade.all)
         environment = python.resolve(
             project, previous=_previous(root, old), upgrade=upgrade, console=console,
@@ -168,6 +184,17 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
             if file.name in config.OWN_FILES and file.name not in whole:
                 (root / file.name).unlink(missing_ok=True)
         return Locked(lock=new, written=tuple(changed))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something to read, be it unreadable: an old lock that cannot be read is never replaced."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def check(root: Path) -> tuple[Misfit, ...]:
@@ -283,17 +310,14 @@ def render_to(root: Path, folder: Path, *, platform: Platform | None, console: C
     texts = {".dockerignore": prepared.context.dockerignore, "Dockerfile": prepared.context.dockerfile}
     for name in texts:
         path = folder / name
-        if path.exists() and tree.RENDERED_MARK not in path.read_bytes().partition(b"\n")[0]:
+        if os.path.lexists(path) and not tree.is_rendered(path):
             raise InvalidInput(f"{path} was not rendered by reprobox", hint="move it away, or render to another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    files.require_writable(folder, hint="name another folder")
     names = list(texts)
-    shutil.rmtree(folder / recipe.SYSTEM_FOLDER, ignore_errors=True)
+    files.remove(folder / recipe.SYSTEM_FOLDER)
     for inner, source in _distribution_files(prepared, console).items():
-        place = folder / inner.with_name(f".{inner.name}.new")
-        place.parent.mkdir(exist_ok=True)
-        place.unlink(missing_ok=True)
-        shutil.copyfile(source, place)
-        place.replace(folder / inner)
+        (folder / inner).parent.mkdir(exist_ok=True)
+        files.copy_whole(source, folder / inner)
         names.append(inner.parts[0])
     files.write_together(folder, {name: text.encode() for name, text in texts.items()})
     return tuple(sorted(set(names)))
@@ -310,7 +334,8 @@ class Built:
 
 def build(root: Path, *, engine: Engine, console: Console) -> Built:
     """The project's image: found, where the engine still holds it, else built."""
-    with files.exclusive(root) as state:
+    config.load(root)  # where there is no project, nothing is left behind
+    with _at_work(root, console, patient=True) as state:
         return _build(root, state, engine, console)
 
 
@@ -331,10 +356,9 @@ def _build(root: Path, state: Path, engine: Engine, console: Console) -> Built:
         )  # fmt: skip
         image = engine.build(context, reference=prepared.reference, supplies=supplies, console=console)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(state / "wheels", ignore_errors=True)
-    facts = {"context": str(prepared.digest), "image": image_facts(image)}
-    files.write_whole(note, json.dumps(facts, indent=2, sort_keys=True).encode())
+        files.remove(staging)
+        files.remove(state / "wheels")
+    files.write_whole(note, _note(image, prepared.digest))
     return Built(prepared=prepared, image=image, fresh=True)
 
 
@@ -348,14 +372,21 @@ def image_facts(image: Image) -> dict[str, str]:
     return {**vars(image), "digest": str(image.digest)}
 
 
+def _note(image: Image, context: Digest) -> bytes:
+    """What is remembered of an image, sealed: its digest goes into baselines, so an edited one must not be believed."""
+    facts: dict[str, object] = {"context": str(context), "image": image_facts(image)}
+    facts["checksum"] = str(Digest.of_json(facts))
+    return json.dumps(facts, indent=2, sort_keys=True).encode()
+
+
 def _known_image(note: Path, context: Digest) -> Image | None:
     try:
-        facts = json.loads(note.read_bytes())
-        if facts["context"] != str(context):
+        facts = json.loads(files.read_plain(note, most=MEBIBYTE))
+        if facts.pop("checksum") != str(Digest.of_json(facts)) or facts["context"] != str(context):
             return None
         image = {name: str(facts["image"][name]) for name in ("engine", "reference", "handle")}
         return Image(**image, digest=Digest.parse(facts["image"]["digest"]))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # no note, or none that can be read: the image is built, and a new note written
 
 
@@ -394,12 +425,15 @@ def _wheels_at_hand(prepared: Prepared, folder: Path) -> Path | None:
         else:
             if cached := next(filter(None, map(cache.get, sorted(digests))), None):
                 found[name] = cached
-    shutil.rmtree(folder, ignore_errors=True)
+    files.remove(folder)
     if not found:
         return None
-    folder.mkdir(parents=True)
-    for name, path in found.items():
-        link_or_copy(path, folder / name)
+    try:
+        folder.mkdir(parents=True)
+        for name, path in found.items():
+            link_or_copy(path, folder / name)
+    except OSError as error:
+        raise files.explain(error, f"cannot gather the wheels at hand in {folder}") from error
     return folder
 
 
@@ -438,15 +472,18 @@ def run(root: Path, command: tuple[str, ...], *, engine: Engine, console: Consol
 
 def verify(root: Path, *, runs: int, control: bool, engine: Engine, console: Console) -> Verdict:
     """Run the experiment ``runs`` times and judge its outputs against the baseline; writes no baseline."""
-    with files.exclusive(root) as state:
+    config.load(root)
+    with _at_work(root, console, patient=True) as state:
         known = baselines.read(root)
         trial = _try(root, state, runs=runs, control=control, engine=engine, console=console)
-        kept = {}
+        kept, notes = {}, []
         if expected := known.of(trial.hardware):
             held = baselines.kept(root, expected)
             for damage in held.damaged:
                 console.warn(damage)
             kept = dict(held.files)
+            if expected.lock != (here := lockfile.digest(trial.built.prepared.lock)):
+                notes.append(f"the baseline was recorded with lock {expected.lock.short}, this is lock {here.short}")
         with console.step("Comparing the outputs", brief=True) as step:
             found = verdict.judge(
                 outputs=trial.smoke.outputs,
@@ -457,7 +494,7 @@ def verify(root: Path, *, runs: int, control: bool, engine: Engine, console: Con
                 kept=kept,
                 step=step,
             )
-        return trial.verdict(found, known)
+        return dataclasses.replace(trial.verdict(found, known), notes=tuple(notes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -475,8 +512,10 @@ def record(root: Path, *, force: bool, engine: Engine, console: Console) -> Reco
     Nothing is written where the experiment fails or is unstable, where the control changed nothing, or, without
     ``force``, where the baseline of this hardware class says otherwise.
     """
-    with files.exclusive(root) as state:
+    config.load(root)
+    with _at_work(root, console) as state:
         known = baselines.read(root)
+        files.require_writable(root, hint=_OWN_CHECKOUT)
         trial = _try(root, state, runs=2, control=True, engine=engine, console=console)
         outputs = trial.smoke.outputs
         found = verdict.judge(
@@ -553,7 +592,7 @@ def _try(root: Path, state: Path, *, runs: int, control: bool, engine: Engine, c
                 listen=lambda _, data: step.say(data.decode("utf-8", "replace").rstrip("\n")),
             )  # fmt: skip
 
-    shutil.rmtree(state / _RUNS, ignore_errors=True)
+    files.remove(state / _RUNS)
     done: list[Run] = []
     for number in range(1, runs + 1):
         count = f" ({number} of {runs})" if runs > 1 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
@@ -53,8 +54,9 @@ def write(stream: TextIO, text: str) -> None:
 
 
 def command(stream: TextIO, text: str) -> None:
-    stream.write(text + "\n")
-    stream.flush()
+    with suppress(OSError):  # nobody listens any more: no reason to stop
+        stream.write(text + "\n")
+        stream.flush()
 
 
 def _inert(line: str) -> str:

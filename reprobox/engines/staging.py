@@ -12,7 +12,7 @@ from typing import IO, cast
 
 from reprobox import cache
 from reprobox.errors import OutputRefused
-from reprobox.files import explain
+from reprobox.files import explain, remove
 from reprobox.model import MEBIBYTE, Context, Digest, OutputFile
 
 OUTPUT_LIMIT = 4096 * MEBIBYTE
@@ -25,7 +25,7 @@ _CHUNK = MEBIBYTE
 
 def lay_out(context: Context, folder: Path) -> None:
     """Write ``folder/Dockerfile`` and ``folder/context``, anew; files of the cache are linked, others copied."""
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     root = folder / "context"
     try:
         root.mkdir(parents=True)
@@ -55,6 +55,17 @@ def link_or_copy(source: Path, place: Path) -> None:
         os.link(source, place, follow_symlinks=False)
     except OSError:
         shutil.copy2(source, place, follow_symlinks=False)
+
+
+def _told(declared: PurePosixPath, name: str) -> str:
+    """A file's name as a baseline and a report can hold it."""
+    if name.isprintable() and not any("\ud800" <= character <= "\udfff" for character in name):
+        return name
+    shown = name.encode("utf-8", "surrogateescape")
+    raise OutputRefused(
+        f"output {declared}: the name of a file in it is no printable text: {shown!r}",
+        hint="let the command give its files plain names",
+    )
 
 
 class _Stream:
@@ -87,7 +98,7 @@ def take_out(
     try:
         with tarfile.open(fileobj=cast(IO[bytes], _Stream(archive)), mode="r|", bufsize=_CHUNK) as tar:
             for member in tar:
-                inner = PurePosixPath(member.name)
+                inner = PurePosixPath(_told(declared, member.name))
                 if inner.is_absolute() or ".." in inner.parts or inner.parts[:1] != (declared.name,):
                     raise OutputRefused(f"output {declared}: archive member {member.name!r} leaves its folder")
                 path = declared.parent / inner
@@ -106,13 +117,14 @@ def take_out(
                     )
                 source = tar.extractfile(member)
                 assert source is not None
-                taken.append(_write(source, path, into / path))
+                taken.append(_write(source, path, into))
     except tarfile.TarError as error:
         raise OutputRefused(f"output {declared} could not be read from the engine: {error}") from error
     return taken
 
 
-def _write(source: IO[bytes], path: PurePosixPath, place: Path) -> OutputFile:
+def _write(source: IO[bytes], path: PurePosixPath, into: Path) -> OutputFile:
+    place = into / path
     running, size = hashlib.sha256(), 0
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +134,8 @@ def _write(source: IO[bytes], path: PurePosixPath, place: Path) -> OutputFile:
                 size += len(chunk)
                 stream.write(chunk)
     except OSError as error:
-        raise explain(error, f"cannot keep output {path}") from error
+        place.unlink(missing_ok=True)  # a part of it would only fill the disk
+        raise explain(error, f"cannot keep output {path} in {into}") from error
     return OutputFile(path=path, digest=Digest(running.hexdigest()), size=size, stored=place)
 
 

@@ -37,6 +37,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "runs": verdict.runs,
         "seconds": round(verdict.seconds, 3),
         "log": None if verdict.log is None else str(verdict.log),
+        "notes": list(verdict.notes),
         "findings": [_finding(finding) for finding in verdict.findings],
     }
 

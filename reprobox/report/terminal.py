@@ -79,6 +79,8 @@ def render(
     style = "bold green" if verdict.exit_code == 0 else "bold yellow" if whole in _TROUBLE else "bold red"
     console.print(Text.assemble((whole.value, style), "  ", _inline(summary(verdict))), soft_wrap=brief)
     if not brief:
+        for note in verdict.notes:
+            console.print(Text(f"note: {_inline(note)}"))
         for other in verdict.elsewhere:
             console.print(Text(_inline(f"a baseline is there for {describe(other, beside=verdict.hardware)}:")))
             for difference in differences(verdict.hardware, other):

@@ -18,6 +18,9 @@ from reprobox.model import Digest, Platform, SystemPackage
 from reprobox.resolvers.debian import NEEDS_APT, Distribution, stanzas
 from reprobox.web import shown
 
+LONGEST = 1800.0
+"""Seconds that apt may take: it bounds a mirror that answers, but by the byte."""
+
 _KEYRINGS = Path("/usr/share/keyrings")
 
 
@@ -121,7 +124,7 @@ class Apt:
     def _run(self, *argv: str) -> str:
         environment = {**os.environ, "APT_CONFIG": str(self.folder / "apt.conf"), "LC_ALL": "C.UTF-8"}
         environment.pop("LANGUAGE", None)
-        return proc.run(argv, env=environment, hint=NEEDS_APT).text
+        return proc.run(argv, env=environment, timeout=LONGEST, hint=NEEDS_APT).text
 
     def _configure(self, keep: Mapping[str, str]) -> None:
         folder, architecture = self.folder, self.platform.oci_architecture

@@ -104,6 +104,9 @@ def read(project: Project) -> Asked:
     path = project.environment.path
     kind = kind_of(path)
     inside(project.root, project.root / path, "environment", str(path))
+    if (project.root / path).exists() and not (project.root / path).is_file():
+        kind_of_thing = "a folder" if (project.root / path).is_dir() else "no regular file"
+        raise InvalidInput(f"{path}, which environment: names, is {kind_of_thing}", hint="name a file")
     if kind in {Kind.REQUIREMENTS, Kind.PYLOCK} and not (project.root / path).is_file():
         raise InvalidInput(
             f"there is no {path}, which environment: names", hint="correct reprobox.yaml, or add the file"

@@ -11,14 +11,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from reprobox.errors import InvalidInput
-from reprobox.files import explain
-from reprobox.model import Digest, EnvironmentFile, LockedFile, PythonVersion
+from reprobox.files import explain, read_plain
+from reprobox.model import MEBIBYTE, Digest, EnvironmentFile, LockedFile, PythonVersion
 from reprobox.resolvers.indexes import has_credentials, with_credentials, without_credentials
 from reprobox.resolvers.requirement_checks import check_url, inside, parse
 from reprobox.resolvers.requirement_lines import Place
 
 SETUPTOOLS = ("setuptools>=40.8.0", "wheel")
 """What building takes where pyproject.toml does not say (PEP 518)."""
+LARGEST = 64 * MEBIBYTE
+"""Bytes; a larger TOML file is not read."""
 MICRO_VERSIONS = 100
 """How many patch releases of a Python version are tried against ``requires-python``."""
 
@@ -49,7 +51,7 @@ class Toml:
 def read(root: Path, path: PurePosixPath) -> Toml:
     """Read a TOML file below ``root``. Raises InvalidInput, with file and line."""
     try:
-        data = (root / path).read_bytes()
+        data = read_plain(root / path, most=LARGEST)
     except FileNotFoundError as error:
         raise InvalidInput(f"there is no file {path}", hint="name the file that is there") from error
     except OSError as error:
@@ -64,6 +66,8 @@ def read(root: Path, path: PurePosixPath) -> Toml:
         found = re.search(r"line (\d+)", str(error))
         reason = re.sub(r" \(at .*\)$", "", str(error))
         raise InvalidInput(f"{path}{f':{found.group(1)}' if found else ''}: not TOML: {reason}") from error
+    except RecursionError as error:
+        raise InvalidInput(f"{path}: not TOML: values are nested too deeply") from error
 
 
 # --- what it asks -----------------------------------------------------------------------------

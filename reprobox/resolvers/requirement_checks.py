@@ -128,7 +128,10 @@ def package_name(file: str, place: Place) -> str:
 
 def inside(root: Path, path: Path, place: Place | str, shown: str, *, hint: str | None = None) -> PurePosixPath:
     """``path`` relative to ``root``, links followed. Raises Unlockable where it lies outside."""
-    resolved = path.resolve()
+    try:
+        resolved = path.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
+        raise InvalidInput(f"{place}: {redact(shown)} cannot be read: links that lead in a circle") from error
     if not resolved.is_relative_to(root.resolve()):
         raise Unlockable(
             f"{place}: {redact(shown)} lies outside the project",

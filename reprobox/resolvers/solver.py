@@ -15,11 +15,14 @@ from typing import Any
 
 from reprobox import proc
 from reprobox.console import Console, Step
-from reprobox.errors import ProgramMissing, ReproboxError, ResolutionFailed
+from reprobox.errors import ProgramMissing, ProgramTooSlow, ReproboxError, ResolutionFailed
 from reprobox.files import scratch
 from reprobox.model import LockedFile, LockedTool, Platform, PythonVersion
 from reprobox.resolvers.indexes import index_environment, passwords, redact, without_index
 from reprobox.resolvers.pylock import GLIBC, Target, select
+
+LONGEST = 1800.0
+"""Seconds that uv may take: it bounds an index that answers, but by the byte."""
 
 _DROPPED = ("UV_FROZEN", "UV_LOCKED", "UV_NO_DEV", "UV_PROJECT", "UV_WORKING_DIR", "UV_PYTHON", "VIRTUAL_ENV")
 """Variables that would make uv read or write another project than the one it is given."""
@@ -49,6 +52,11 @@ _CAUSES = (
         r"Failed to build|[Bb]uild backend|Failed to download and build|Failed to generate package metadata",
         "a package has no wheel, and its source does not say what it needs",
         "pin a version that has a wheel, or build a wheel and name it as a local file",
+    ),
+    (
+        r"(?:Missing|Unsupported) `Content-Type`|too many redirects",
+        "a package index does not answer as one",
+        "check its address in the configuration of uv or pip on this machine; a proxy may want a login",
     ),
     (
         r"Failed to fetch|error sending request|Request failed|tcp connect|dns error|timed out",
@@ -82,13 +90,20 @@ class Solver:
         self, arguments: Sequence[str | os.PathLike[str]], *, cwd: Path, environment: Mapping[str, str] | None = None
     ) -> proc.Finished:
         """Run uv with ``arguments`` in ``cwd``; its warnings go to the console once. The exit code is the caller's."""
-        finished = proc.run(
-            [self.program, *arguments, "--color", "never", "--no-progress"],
-            cwd=cwd,
-            env={**(self.environment if environment is None else environment), "RUST_LOG": _LOG},
-            check=False,
-            on_line=self._listen,
-        )
+        try:
+            finished = proc.run(
+                [self.program, *arguments, "--color", "never", "--no-progress"],
+                cwd=cwd,
+                env={**(self.environment if environment is None else environment), "RUST_LOG": _LOG},
+                check=False,
+                timeout=LONGEST,
+                on_line=self._listen,
+            )
+        except ProgramTooSlow as error:
+            raise ResolutionFailed(
+                f"uv had no answer after {LONGEST:g} s and was stopped: a package index is too slow",
+                hint="try again later, or name a nearer index in UV_DEFAULT_INDEX",
+            ) from error
         finished = replace(finished, stderr=_LOGGED.sub(b"", finished.stderr))
         for kind, text in paragraphs(finished.stderr.decode("utf-8", "replace")):
             if kind == "warning" and not any(noise in text for noise in _NOISE) and text not in self.warned:
@@ -285,6 +300,8 @@ def _advice(errors: str, hints: str) -> str:
         return (
             "another index has a version that fits: name the index that is to be asked first, or set UV_INDEX_STRATEGY"
         )
+    if "here are no versions of" in errors:
+        return "the index has none for this Python and platform, or its page is no package index's: look at its address"
     return "loosen one of the requirements named above"
 
 

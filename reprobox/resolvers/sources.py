@@ -54,7 +54,7 @@ def of_sdist(sdist: PackageFile, path: Path) -> Source:
     try:
         text = data.decode("utf-8-sig")
         toml = Toml(file=name, data=tomllib.loads(text), text=text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput(f"{name} is not TOML: {error}", hint=_OTHER) from error
     return Source(label=f"{sdist.name} {sdist.version}", requires=pyproject.build_requirements(toml))
 

@@ -263,7 +263,7 @@ def test_two_at_once_in_one_project_are_told(project: NewProject) -> None:
     process = subprocess.Popen(here.command("verify"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _until(lambda: bool(_ours()))
-        assert f"process {process.pid}" in here("verify", code=2).err
+        assert f"process {process.pid}" in here("record", code=2).err
     finally:
         process.terminate()
         process.wait(timeout=30)

@@ -443,7 +443,12 @@ def test_a_recording_that_fails_leaves_the_old_baseline(tmp_path, monkeypatch):
         put(tmp_path, tmp_path / "run2", {"m": b"2"})
     assert read(tmp_path) == before
     assert kept(tmp_path, before.each[0]).files == {PurePosixPath("m"): b"1"}
-    assert [path.name for path in (tmp_path / ".reprobox").iterdir()] == [".gitignore"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "reprobox.baseline",
+        "reprobox.baseline.json",
+        "run1",
+        "run2",
+    ]
 
 
 def test_a_folder_that_cannot_move_in_leaves_the_old_one(tmp_path, monkeypatch):

@@ -381,6 +381,7 @@ def test_the_json_says_the_same_with_a_schema_number():
         "runs": 1,
         "seconds": 3.21,
         "log": "log.txt",
+        "notes": [],
         "findings": [
             {
                 "path": "out/m.json",

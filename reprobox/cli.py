@@ -246,16 +246,16 @@ def _write(data: str | bytes) -> None:
             sys.stdout.buffer.write(data)
         sys.stdout.flush()
     except BrokenPipeError:
-        _close_stdout()
+        _lead_nowhere(1)
         raise ReaderGone from None
     except OSError as error:
-        _close_stdout()
+        _lead_nowhere(1)
         raise explain(error, "cannot write to stdout") from error
 
 
-def _close_stdout() -> None:
-    """What is still in the buffer goes nowhere, so that nothing complains of it at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def _lead_nowhere(number: int) -> None:
+    """What is still in the buffer of a stream goes nowhere, so that nothing complains of it at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def main() -> None:
@@ -263,7 +263,12 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     _open_streams()
-    sys.exit(_main())
+    code = _main()
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _lead_nowhere(2)
+    sys.exit(code)
 
 
 def _open_streams() -> None:

@@ -32,7 +32,6 @@ RULES = {
     "link-out": Severity.ERROR,
     "no-git": Severity.WARNING,
     "not-locked": Severity.WARNING,
-    "output-is-source": Severity.ERROR,
     "secret-file": Severity.ERROR,
     "unpinned-apt": Severity.WARNING,
     "unpinned-base": Severity.WARNING,

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from reprobox import determinism
 from reprobox.config import CONFIG_FILE
 from reprobox.errors import ReproboxError
 from reprobox.lint.findings import Finding
-from reprobox.lint.reach import named
 from reprobox.lint.sources import Folder
 from reprobox.model import Project
-
-_OURS = frozenset({"HOME", "PATH"})
 
 
 def check(project: Project, folder: Folder, *, text: str, has_lock: bool) -> Iterator[Finding]:
@@ -36,7 +32,6 @@ def check(project: Project, folder: Folder, *, text: str, has_lock: bool) -> Ite
             "`git init`, and `git add` the project's files",
         )
     yield from _variables(project, text)
-    yield from _outputs(project, folder, text)
 
 
 def _variables(project: Project, text: str) -> Iterator[Finding]:
@@ -47,11 +42,7 @@ def _variables(project: Project, text: str) -> Iterator[Finding]:
     except ReproboxError:
         pinned = {}  # `lock` says that this profile cannot be kept here
     for name, value in project.env.items():
-        if name in _OURS:
-            yield _finding(
-                "env-override", text, f"{name}:", f"`env` replaces {name}, which the image sets", "leave it out"
-            )
-        elif name in pinned and pinned[name] != value:
+        if name in pinned and pinned[name] != value:
             yield _finding(
                 "env-override",
                 text,
@@ -61,32 +52,14 @@ def _variables(project: Project, text: str) -> Iterator[Finding]:
             )
 
 
-def _outputs(project: Project, folder: Folder, text: str) -> Iterator[Finding]:
-    if project.smoke is None:
-        return
-    sources: dict[PurePosixPath, str] = {project.environment.path: "the environment file"}
-    for command in (project.smoke.control or (), project.smoke.command):
-        sources |= dict.fromkeys(named(command, folder), "the command's own script")
-    for output in project.smoke.outputs:
-        for path, role in sources.items():
-            if output.path == path or output.path in path.parents:
-                inside = "is" if output.path == path else "holds"
-                yield _finding(
-                    "output-is-source",
-                    text,
-                    str(output.path),
-                    f"the output {output.path} {inside} {role}",
-                    "outputs are removed before the command starts: name what it writes",
-                )
-
-
 def _finding(rule: str, text: str, key: str, what: str, todo: str) -> Finding:
-    """A finding at the last line that begins with a key or list item (outputs stand below what they may equal)."""
-    lines = [
-        number
-        for number, line in enumerate(text.split("\n"), 1)
-        if re.search(rf"(?:^|[\s{{,\[\"'-]){re.escape(key)}", line)
-    ]
-    last = rule == "output-is-source"
-    line = (lines[-1] if last else lines[0]) if lines else None
+    """A finding at the first line that begins with a key or list item."""
+    line = next(
+        (
+            number
+            for number, line in enumerate(text.split("\n"), 1)
+            if re.search(rf"(?:^|[\s{{,\[\"'-]){re.escape(key)}", line)
+        ),
+        None,
+    )
     return Finding(rule=rule, file=CONFIG_FILE, line=line, what=what, todo=todo)

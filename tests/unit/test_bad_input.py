@@ -68,7 +68,7 @@ def test_a_folder_without_a_project_is_left_as_it_was(refused: Refused, tmp_path
 def test_a_folder_that_is_not_there_and_one_that_is_a_file_have_their_own_words(
     refused: Refused, tmp_path: Path
 ) -> None:
-    assert "does not exist" in refused(tmp_path / "none", "build")
+    assert "there is no folder" in refused(tmp_path / "none", "build")
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(tmp_path / "file", "build")
 

@@ -14,7 +14,7 @@ from test_staging import _chunks, _member, _tar
 
 from reprobox import experiment, proc, web
 from reprobox.engines.staging import take_out
-from reprobox.errors import InvalidInput, OutputRefused
+from reprobox.errors import InvalidInput, OutputRefused, ProgramTooSlow
 from reprobox.model import MEBIBYTE
 from reprobox.web import Patience, Web, WebFailed
 

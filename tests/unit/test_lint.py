@@ -205,7 +205,7 @@ def test_where_there_is_a_doubt_nothing_is_said(name: str, text: str, tmp_path: 
 
 
 def test_every_rule_speaks_in_a_test() -> None:
-    others = {"env-override", "link-out", "no-git", "not-locked", "output-is-source", "unseeded-random"}
+    others = {"env-override", "link-out", "no-git", "not-locked", "unseeded-random"}
     assert {rule for rule, _, _ in SPEAKS} | others == set(RULES)
 
 
@@ -313,24 +313,9 @@ def test_the_script_of_the_command_wants_a_seed(code: str, line: int | None, tmp
 # --- reprobox.yaml ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("output", ["train.py", "requirements.in"])
-def test_an_output_that_is_a_source_is_an_error(output: str, tmp_path: Path) -> None:
-    project(tmp_path, {}, CONFIG.replace("out/a.json", output))
-    assert found(tmp_path) == [("output-is-source", "reprobox.yaml", 7)]
-
-
-def test_an_output_folder_that_holds_the_script_is_an_error(tmp_path: Path) -> None:
-    text = CONFIG.replace("train.py", "out/train.py").replace("[out/a.json]", "[out]")
-    project(tmp_path, {"out/train.py": ""}, text)
-    (finding,) = (one for one in check.lint(tmp_path).findings if one.rule == "output-is-source")
-    assert finding.what == "the output out holds the command's own script"
-
-
 @pytest.mark.parametrize(
     ("env", "count"),
     [
-        ("{PATH: /x}", 1),
-        ("{HOME: /x}", 1),
         ('{PYTHONHASHSEED: "1"}', 1),
         ('{PYTHONHASHSEED: "0"}', 0),
         ("{MINE: x}", 0),
@@ -387,7 +372,7 @@ def test_git_says_which_files_are_the_projects(tmp_path: Path) -> None:
 
 
 def test_a_config_that_git_does_not_track_yet_is_read(tmp_path: Path) -> None:
-    project(tmp_path, {"train.py": "open('/home/alice/x')\n"}, f"{CONFIG}env: {{PATH: /x}}\n")
+    project(tmp_path, {"train.py": "open('/home/alice/x')\n"}, f'{CONFIG}env: {{PYTHONHASHSEED: "1"}}\n')
     for words in (["init", "-q"], ["add", "train.py"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
     assert found(tmp_path) == [("env-override", "reprobox.yaml", 8), ("host-path", "train.py", 1)]

@@ -72,10 +72,8 @@ def test_a_stream_that_speaks_ascii_spells_out_what_it_cannot_print(tmp_path: Pa
 def test_json_is_json_in_any_encoding(
     capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = _shell(
-        f"'{sys.executable}' -c 'from reprobox import cli; cli._open_streams(); cli._print_json([\"n\\xf6\\udcff\"])'",
-        PYTHONIOENCODING="ascii",
-    )
+    program = 'from reprobox import cli, streams; streams.open_all(); cli._print_json(["n\\xf6\\udcff"])'
+    done = _shell(f"'{sys.executable}' -c '{program}'", PYTHONIOENCODING="ascii")
     assert json.loads(done.stdout) == ["nö\udcff"]
 
 

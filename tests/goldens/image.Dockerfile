@@ -80,11 +80,11 @@ ENV LC_ALL="C.UTF-8"
 ENV LOGNAME="user"
 ENV USER="user"
 LABEL io.github.reprobox.lock="sha256:d0a8b475c7350c3577b6459fffa361282d02ecd153ed9a7973c1c78bfaa53ba0"
-LABEL io.github.reprobox.recipe="1"
+LABEL io.github.reprobox.recipe="2"
 LABEL io.github.reprobox.version="0.1.0"
 LABEL org.opencontainers.image.base.digest="sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6"
 LABEL org.opencontainers.image.base.name="registry.example:5000/python:3.11-slim"
 USER 1000:1000
 WORKDIR /work
 ENTRYPOINT []
-CMD ["python", "train.py"]
+CMD ["python"]

@@ -128,9 +128,9 @@ ENV USER="user"
 LABEL io.github.reprobox.base="debian bookworm"
 LABEL io.github.reprobox.base.digest="sha256:3c47ef972d531d524daa15fa33dd885dd23de6221bbd10a29eb42ecfcf2ef422"
 LABEL io.github.reprobox.lock="sha256:670492d8e1695d5faef54f84773bb960b8162e19aa544a9a58bddb6931670152"
-LABEL io.github.reprobox.recipe="1"
+LABEL io.github.reprobox.recipe="2"
 LABEL io.github.reprobox.version="0.1.0"
 USER 1000:1000
 WORKDIR /work
 ENTRYPOINT []
-CMD ["python", "train.py"]
+CMD ["python"]

@@ -17,7 +17,6 @@ from reprobox import cache, config, determinism, experiment, files, hardware, lo
 from reprobox.baseline import Baseline, Baselines
 from reprobox.compare import rules, verdict
 from reprobox.console import Console
-from reprobox.draft.compose import Draft
 from reprobox.engines import Engine, Listener, Secrets, Supplies
 from reprobox.engines.staging import link_or_copy
 from reprobox.errors import InvalidInput, ReproboxError, StaleLock
@@ -46,10 +45,9 @@ from reprobox.model import (
 )
 
 if TYPE_CHECKING:
-    from reprobox.resolvers.python import Upgrade
-
-if TYPE_CHECKING:
+    from reprobox.draft.compose import Draft
     from reprobox.lint.check import Report
+    from reprobox.resolvers.python import Upgrade
 
 _RUNS = "runs"
 _OWN_CHECKOUT = "work in a checkout of your own; `build`, `run` and `verify` can do without writing into the project"

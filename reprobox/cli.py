@@ -56,10 +56,10 @@ def init(session: Session, name: str | None, as_json: bool) -> int:
 
     Example: reprobox init
     """
-    from reprobox import workflow  # noqa: PLC0415
     from reprobox.report import drafted  # noqa: PLC0415
+    from reprobox.workflow import drafting  # noqa: PLC0415
 
-    done = workflow.init(session.root, name=name)
+    done = drafting.init(session.root, name=name)
     refused = done.refused.message if done.refused else None
     if as_json:
         _print_json(drafted.as_json(done.draft, done.written, refused=refused))
@@ -89,13 +89,13 @@ def lock(session: Session, check: bool, upgrade: tuple[str, ...], as_json: bool)
       reprobox lock --upgrade numpy
       reprobox lock --check
     """
-    from reprobox import workflow  # noqa: PLC0415
     from reprobox.resolvers.python import Upgrade  # noqa: PLC0415
+    from reprobox.workflow import locking  # noqa: PLC0415
 
     if check:
         if upgrade:
             raise click.UsageError("--check and --upgrade exclude each other")
-        reasons = workflow.check(session.root)
+        reasons = locking.check(session.root)
         if as_json:
             _print_json({"fits": not reasons, "reasons": [vars(reason) for reason in reasons]})
         elif reasons:
@@ -106,7 +106,7 @@ def lock(session: Session, check: bool, upgrade: tuple[str, ...], as_json: bool)
         return 1 if reasons else 0
     everything = EVERYTHING in upgrade
     wanted = Upgrade(all=everything, packages=frozenset(upgrade) - {EVERYTHING})
-    locked = workflow.lock(session.root, upgrade=wanted, console=session.console)
+    locked = locking.lock(session.root, upgrade=wanted, console=session.console)
     if as_json:
         _print_json({"lock": str(locked.digest), "written": list(locked.written)})
     else:
@@ -135,13 +135,13 @@ def render(session: Session, output: str | None, platform: str | None) -> int:
     """
     from pathlib import Path  # noqa: PLC0415
 
-    from reprobox import workflow  # noqa: PLC0415
+    from reprobox.workflow import building  # noqa: PLC0415
 
-    chosen = workflow.platform_named(platform) if platform else None
+    chosen = building.platform_named(platform) if platform else None
     if output is None:
-        write(workflow.prepare(session.root, platform=chosen).context.dockerfile)
+        write(building.prepare(session.root, platform=chosen).context.dockerfile)
     else:
-        names = workflow.render_to(session.root, Path(output), platform=chosen, console=session.console)
+        names = building.render_to(session.root, Path(output), platform=chosen, console=session.console)
         _say(f"Wrote {', '.join(names)} to {output}.")
     return 0
 
@@ -158,11 +158,11 @@ def build(session: Session, as_json: bool) -> int:
 
     Example: reprobox build
     """
-    from reprobox import workflow  # noqa: PLC0415
+    from reprobox.workflow import building  # noqa: PLC0415
 
-    built = workflow.build(session.root, engine=workflow.engine(), console=session.console)
+    built = building.build(session.root, engine=building.engine(), console=session.console)
     if as_json:
-        _print_json({"image": workflow.image_facts(built.image), "built": built.fresh})
+        _print_json({"image": building.image_facts(built.image), "built": built.fresh})
     else:
         _say(f"{'Built' if built.fresh else 'Up to date:'} {built.image.reference}", f"  {built.image.digest}")
     return 0
@@ -180,13 +180,13 @@ def run(session: Session, command: tuple[str, ...]) -> int:
 
     Example: reprobox run python train.py --seed 3
     """
-    from reprobox import workflow  # noqa: PLC0415
+    from reprobox.workflow import building, proving  # noqa: PLC0415
 
     def listen(stream: str, data: bytes) -> None:
         (write if stream == "stdout" else complain)(data)
 
-    completed = workflow.run(
-        session.root, command, engine=workflow.engine(), console=session.console, listen=listen
+    completed = proving.run(
+        session.root, command, engine=building.engine(), console=session.console, listen=listen
     )  # fmt: skip
     if completed.reason:
         click.echo(f"reprobox: the command was {completed.reason}", err=True)
@@ -209,10 +209,10 @@ def record(session: Session, force: bool, as_json: bool) -> int:
       reprobox record
       reprobox record --force
     """
-    from reprobox import workflow  # noqa: PLC0415
     from reprobox.report import machine  # noqa: PLC0415
+    from reprobox.workflow import building, proving  # noqa: PLC0415
 
-    recorded = workflow.record(session.root, force=force, engine=workflow.engine(), console=session.console)
+    recorded = proving.record(session.root, force=force, engine=building.engine(), console=session.console)
     if as_json:
         _print_json(machine.verdict_json(recorded.verdict) | {"recorded": recorded.written})
     else:
@@ -245,11 +245,11 @@ def verify(session: Session, runs: int, control: bool, as_json: bool) -> int:
       reprobox verify
       reprobox verify --runs 3 --control
     """
-    from reprobox import workflow  # noqa: PLC0415
     from reprobox.report import machine  # noqa: PLC0415
+    from reprobox.workflow import building, proving  # noqa: PLC0415
 
-    found = workflow.verify(
-        session.root, runs=runs, control=control, engine=workflow.engine(), console=session.console
+    found = proving.verify(
+        session.root, runs=runs, control=control, engine=building.engine(), console=session.console
     )  # fmt: skip
     if as_json:
         _print_json(machine.verdict_json(found))
@@ -296,17 +296,17 @@ def lint(session: Session, strict: bool, as_json: bool, paths: tuple[str, ...]) 
     """
     from pathlib import Path  # noqa: PLC0415
 
-    from reprobox import workflow  # noqa: PLC0415
     from reprobox.report import lint as report  # noqa: PLC0415
+    from reprobox.workflow import linting  # noqa: PLC0415
 
-    found = workflow.lint(session.root, tuple(Path.cwd() / path for path in paths))
+    found = linting.lint(session.root, tuple(Path.cwd() / path for path in paths))
     for file, reason in found.unread:
         session.console.note(f"not read: {file} {reason}")
     if as_json:
         _print_json(report.as_json(found))
     else:
         write(report.render(found))
-        for line in workflow.workflow_commands(session.root, found):
+        for line in linting.workflow_commands(session.root, found):
             click.echo(line, err=True)
     return found.exit_code(strict=strict)
 

@@ -22,11 +22,12 @@ from pathlib import Path
 
 from stopwatch import BenchmarkFailed, Side
 
-from reprobox import config, workflow
+from reprobox import config
 from reprobox.engines import Secrets
 from reprobox.model import DEFAULT_EPOCH, Platform, PythonVersion, Smoke
 from reprobox.resolvers.indexes import index_environment
 from reprobox.resolvers.pylock import GLIBC
+from reprobox.workflow import building
 
 HERE = Path(__file__).resolve().parent
 EXAMPLE = HERE.parents[1] / "examples" / "warm-start"
@@ -166,7 +167,7 @@ class Ground:
         root, beside = self.project("build"), self.project("build-opponent")
         self.command([self.program, "build"], root)
         self.command([self.program, "render", "-o", "."], beside)
-        argv = build_opponent(beside, workflow.build_secrets(), DEFAULT_EPOCH)
+        argv = build_opponent(beside, building.build_secrets(), DEFAULT_EPOCH)
         self.command(argv, beside)
         ours, theirs = self.ours(root, "build"), self.theirs(argv)
         yield Contest(name="build, nothing to do", ours=ours, theirs=theirs, goal=1.0, from_ready=True, seconds=0.7)
@@ -181,7 +182,7 @@ class Ground:
         yield self._verify("verify, shortest", shortest, goal=None, seconds=2)
 
     def _verify(self, name: str, root: Path, *, goal: float | None, seconds: float) -> Contest:
-        prepared = workflow.prepare(root)
+        prepared = building.prepare(root)
         assert prepared.project.smoke
         theirs = self.theirs(verify_opponent(prepared.reference, prepared.project.smoke))
         return Contest(name=name, ours=self.ours(root, "verify"), theirs=theirs, goal=goal, seconds=seconds)

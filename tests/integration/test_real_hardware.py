@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from conftest import Project
 
-from reprobox import hardware, probe, workflow
+from reprobox import hardware, probe
 from reprobox.console import Console
 from reprobox.model import Conditions, Mount
+from reprobox.workflow import building
 
 pytestmark = [pytest.mark.docker, pytest.mark.network]
 
@@ -132,8 +133,8 @@ def test_a_portable_baseline_is_refused_where_the_kernels_are_not_those_asked_fo
 def test_another_cpu_is_read_as_another(project: Project, tmp_path: Path) -> None:
     emulator = tmp_path / "qemu"
     shutil.copy(shutil.which("qemu-x86_64-static") or "", emulator)  # where the daemon sees it
-    engine = workflow.engine()
-    built = workflow.build(project.root, engine=engine, console=Console())
+    engine = building.engine()
+    built = building.build(project.root, engine=engine, console=Console())
     plain = probe.job(("numpy",), cpus=1, memory=4 << 30)
     as_haswell = dataclasses.replace(
         plain,

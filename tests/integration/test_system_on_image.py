@@ -95,9 +95,9 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> int:
 
 
 def _secrets() -> Iterator[str]:
-    from reprobox import workflow  # noqa: PLC0415
+    from reprobox.workflow import building  # noqa: PLC0415
 
-    secrets = workflow.build_secrets()
+    secrets = building.build_secrets()
     if secrets.ca:
         yield f"--secret=id=ca,src={secrets.ca}"
 

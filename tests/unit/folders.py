@@ -8,8 +8,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from reprobox import config, workflow
+from reprobox import config
 from reprobox.model import Project
+from reprobox.workflow import drafting
 
 NOTEBOOK = json.dumps(
     {
@@ -214,12 +215,12 @@ def make(root: Path, files: Mapping[str, str]) -> Path:
     return root
 
 
-def init(root: Path, files: Mapping[str, str]) -> tuple[Project, workflow.Drafted]:
-    done = workflow.init(make(root, files))
+def init(root: Path, files: Mapping[str, str]) -> tuple[Project, drafting.Drafted]:
+    done = drafting.init(make(root, files))
     return config.load(root), done
 
 
-def said(done: workflow.Drafted, place: str) -> str:
+def said(done: drafting.Drafted, place: str) -> str:
     return " | ".join(note.text for note in (*done.draft.found, *done.draft.unseen) if str(note.place) == place)
 
 

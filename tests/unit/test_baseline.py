@@ -514,4 +514,4 @@ def test_kept_files_that_changed_or_vanished_are_noticed(tmp_path):
 def test_the_examples_baseline_is_still_that_of_the_portable_class():
     found = read(Path(__file__).parents[2] / "examples" / "warm-start").of(PORTABLE)
     assert found is not None
-    assert found.conditions is None
+    assert found.conditions is not None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from reprobox import config, workflow
+from reprobox import config
 from reprobox.draft import compose, look, requirements, stand
 from reprobox.draft.facts import Command, Fact, Findings, Line, Place, PythonSaid, Script
 from reprobox.draft.imports import distribution_of
@@ -19,6 +19,7 @@ from reprobox.draft.specifiers import from_conda, from_poetry
 from reprobox.errors import InvalidInput
 from reprobox.model import BootstrapBase, ImageBase
 from reprobox.report import drafted as report
+from reprobox.workflow import drafting
 
 # --- every draft --------------------------------------------------------------------------------
 
@@ -256,14 +257,14 @@ def test_a_requirements_file_that_no_lock_can_hold_is_said_at_once(tmp_path: Pat
 
 def test_a_folder_with_nothing_in_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="nothing here to draft"):
-        workflow.init(tmp_path)
+        drafting.init(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_with_nothing_readable_in_it_says_why(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project\n")
     with pytest.raises(InvalidInput, match=r"pyproject.toml:1: is not TOML"):
-        workflow.init(tmp_path)
+        drafting.init(tmp_path)
 
 
 # --- Python and base -------------------------------------------------------------------------------

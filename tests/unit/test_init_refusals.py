@@ -13,11 +13,12 @@ from folders import FOLDERS, cli, init, make, said, words_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reprobox import config, workflow
+from reprobox import config
 from reprobox.draft import compose, look
 from reprobox.draft.facts import Findings, Note, Place
 from reprobox.errors import InvalidInput
 from reprobox.report import drafted as report
+from reprobox.workflow import drafting
 
 # --- what is never done ----------------------------------------------------------------------------
 
@@ -35,7 +36,7 @@ def test_a_dangling_link_in_the_place_of_the_config_is_not_written_through(tmp_p
     root = make(tmp_path / "p", FOLDERS["requirements"])
     (root / "reprobox.yaml").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InvalidInput, match="is there already"):
-        workflow.init(root)
+        drafting.init(root)
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -60,7 +61,7 @@ def test_a_draft_that_cannot_be_written_whole_is_not_written_at_all(
 
     monkeypatch.setattr(compose, "draft", slow)
     with pytest.raises(InvalidInput, match=r"reprobox\.yaml is there already"):
-        workflow.init(tmp_path)
+        drafting.init(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "Pipfile",
         "Pipfile.lock",
@@ -106,7 +107,7 @@ def test_files_that_hold_something_else_are_survived(kind: str, tmp_path: Path) 
     for name in READ:
         (tmp_path / name).write_bytes(HOSTILE[kind])
     (tmp_path / "main.py").write_text("import numpy\n")
-    done = workflow.init(tmp_path)
+    done = drafting.init(tmp_path)
     config.load(tmp_path)
     assert not (tmp_path / "pwned").exists()
     if kind not in {"empty", "types"}:
@@ -237,5 +238,5 @@ def test_a_wheel_is_an_archive_and_no_text(tmp_path: Path) -> None:
     root = make(tmp_path, {"main.py": ""})
     with zipfile.ZipFile(root / "requirements.txt", "w") as archive:
         archive.writestr("x", "y")
-    done = workflow.init(root)
+    done = drafting.init(root)
     assert "not utf-8" in said(done, "requirements.txt").lower() or "NUL" in said(done, "requirements.txt")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from reprobox import cache, files, workflow
+from reprobox import cache, files
 from reprobox.console import Console
 from reprobox.errors import Busy, InvalidInput
 from reprobox.model import Digest, Image
+from reprobox.workflow import building, turns
 
 HOLD = (
     "import sys, time, pathlib\nfrom reprobox import files\n"
@@ -41,7 +42,7 @@ def test_a_checkout_that_cannot_be_written_has_its_state_in_the_cache(
             notes.append(text)
 
     notes: list[str] = []
-    with workflow._at_work(tmp_path, Listener()):
+    with turns.at_work(tmp_path, Listener()):
         pass
     assert notes == [f"{tmp_path} cannot be written: this checkout's state is kept in {state}"]
     with pytest.raises(InvalidInput, match=f"the folder {tmp_path} cannot be written: this user may not"):
@@ -150,15 +151,15 @@ def test_a_note_of_an_image_that_was_edited_is_not_believed(tmp_path: Path) -> N
     image = Image(engine="docker", reference="x:1", handle="sha256:1", digest=Digest.of(b"image"))
     context = Digest.of(b"context")
     note = tmp_path / "image-docker.json"
-    files.write_whole(note, workflow._note(image, context))
-    assert workflow._known_image(note, context) == image
-    assert workflow._known_image(note, Digest.of(b"another")) is None
+    files.write_whole(note, building._note(image, context))
+    assert building._known_image(note, context) == image
+    assert building._known_image(note, Digest.of(b"another")) is None
     text = note.read_text()
     note.write_text(text.replace(str(image.digest), str(Digest.of(b"evil"))))
-    assert workflow._known_image(note, context) is None
+    assert building._known_image(note, context) is None
     for damage in ("[]", "{}", text[:-5], '{"checksum": 1}', "[" * 100_000):
         note.write_text(damage)
-        assert workflow._known_image(note, context) is None
+        assert building._known_image(note, context) is None
     note.unlink()
     os.mkfifo(note)
-    assert workflow._known_image(note, context) is None
+    assert building._known_image(note, context) is None

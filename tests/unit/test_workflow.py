@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from examples import lock, project
-from reprobox import config, lockfile, tree, workflow
+from reprobox import config, lockfile, tree
 from reprobox.errors import InvalidInput
+from reprobox.workflow import building
 
 CONFIG = """\
 name: warm-start
@@ -30,9 +31,10 @@ def test_a_look_at_what_is_built_already_imports_nothing_slow(tmp_path: Path) ->
     (tmp_path / "reprobox.lock").write_bytes(lockfile.dumps(dataclasses.replace(lock(wanted), wants=wanted.wants)))
     program = f"""
 import pathlib, sys
-from reprobox import cli, workflow
-prepared = workflow.prepare(pathlib.Path({str(tmp_path)!r}))
-prepared.digest, prepared.reference, workflow.engine()
+from reprobox import cli
+from reprobox.workflow import building
+prepared = building.prepare(pathlib.Path({str(tmp_path)!r}))
+prepared.digest, prepared.reference, building.engine()
 print(*{{name.partition(".")[0] for name in sys.modules}}, *{{"http.client", "ssl"}} & sys.modules.keys())
 """
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
@@ -45,7 +47,7 @@ def test_a_file_edited_while_a_build_is_prepared_stops_the_build(tmp_path: Path)
     (tmp_path / "train.py").write_text("print(1)\n")
     wanted = project(tmp_path)
     prepared: Any = SimpleNamespace(project=wanted, tree=tree.read(wanted))
-    workflow._require_unchanged(prepared)
+    building._require_unchanged(prepared)
     (tmp_path / "train.py").write_text("print(2)\n")
     with pytest.raises(InvalidInput, match="files changed while the build was being prepared"):
-        workflow._require_unchanged(prepared)
+        building._require_unchanged(prepared)

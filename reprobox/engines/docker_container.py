@@ -38,7 +38,8 @@ def sealed(client: DockerClient, job: Job, *, binds: Sequence[Mount], cpus: Sequ
 
     What Docker would take from the host (name servers, limits, sizes) is given a value of its own.
     """
-    from docker.types import Mount as DockerMount  # noqa: PLC0415 (slow to import)
+    from docker.types import LogConfig  # noqa: PLC0415 (slow to import)
+    from docker.types import Mount as DockerMount  # noqa: PLC0415
     from docker.types import Ulimit  # noqa: PLC0415
 
     temporary = f"rw,exec,nosuid,nodev,size={job.memory or _TEMPORARY}"
@@ -51,6 +52,7 @@ def sealed(client: DockerClient, job: Job, *, binds: Sequence[Mount], cpus: Sequ
         "volumes": [str(WORK_FOLDER)],
         "labels": {LABEL: "1", CPUS_LABEL: numbers},
         "host_config": client.api.create_host_config(
+            log_config=LogConfig(type="none"),  # what it says is read as it comes; a second copy could fill the disk
             network_mode="none",
             dns=["127.0.0.1"],
             dns_search=["."],

@@ -14,7 +14,7 @@ import bench
 import contests
 import pytest
 import stopwatch
-from docker.types import Ulimit
+from docker.types import LogConfig, Ulimit
 
 from examples import project
 from reprobox import proc
@@ -172,6 +172,7 @@ def test_the_verify_opponent_has_the_limits_that_verify_gives_a_container() -> N
     assert options.pop("--init") == ""
     assert options.pop("--read-only") == ""
     host = {
+        "log_config": LogConfig(type=options.pop("--log-driver")),
         "network_mode": options.pop("--network"),
         "read_only": True,
         "init": True,

@@ -38,9 +38,11 @@ def sealed(client: DockerClient, job: Job, *, binds: Sequence[Mount], cpus: Sequ
 
     What Docker would take from the host (name servers, limits, sizes) is given a value of its own.
     """
-    from docker.types import LogConfig  # noqa: PLC0415 (slow to import)
+    from docker.types import (
+        LogConfig,
+        Ulimit,
+    )
     from docker.types import Mount as DockerMount  # noqa: PLC0415
-    from docker.types import Ulimit  # noqa: PLC0415
 
     temporary = f"rw,exec,nosuid,nodev,size={job.memory or _TEMPORARY}"
     numbers = ",".join(map(str, cpus))
@@ -128,11 +130,12 @@ def bindable(mount: Mount, info: Mapping[str, Any], *, by_socket: bool) -> bool:
 
 
 def archive(mounts: Sequence[Mount], copied: Sequence[Mount]) -> Iterator[bytes]:
-    """A tar for the work folder: the folders on the way to all ``mounts``, now the user's, and the ``copied`` files.
+    """A tar for the work folder: the folders on the way to the ``mounts`` in it, now the user's; the ``copied`` files.
 
     Raises InvalidInput where a file changes under our hands.
     """
-    targets = {mount.target.relative_to(WORK_FOLDER) for mount in mounts}
+    inside = [mount for mount in mounts if mount.target.is_relative_to(WORK_FOLDER)]
+    targets = {mount.target.relative_to(WORK_FOLDER) for mount in inside}
     for folder in sorted({parent for target in targets for parent in target.parents} - {PurePosixPath()}):
         yield _header(folder, kind=tarfile.DIRTYPE, mode=0o755)
     for mount in copied:

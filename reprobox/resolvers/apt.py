@@ -175,7 +175,9 @@ pkgCacheGen::ForceEssential ",";
         other = f"or name another mirror in {self.distribution.variable}"
         if "does not have a Release file" in tail or re.search(r"\b404\b", tail):
             found = re.search(r"repository '\S+ (\S+) Release'", tail)
-            missing = f"{found.group(1)} of {self.name}" if found else self.name
+            missing = self.name
+            if found and found.group(1) != self.sources[0].suite:
+                missing = f"{found.group(1)}, a part of {self.name}"
             return ResolutionFailed(f"the mirror {at} has no {missing}", hint=f"check the suite's name, {other}")
         if re.search(r"NO_PUBKEY|not signed|signatures? (?:couldn't be verified|were invalid|verification)", tail):
             package = self.distribution.keyring_package

@@ -323,8 +323,8 @@ def test_a_baseline_of_another_lock_is_told_with_both(recorded: Project) -> None
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda text: text[: len(text) // 2], "ends too early"),
-        (lambda text: text.replace('"version": 1', '"version": 2'), "upgrade reprobox"),
+        (lambda text: text[: len(text) // 2], "is not JSON"),
+        (lambda text: text.replace('"version": 2', '"version": 3', 1), "upgrade reprobox"),
         (lambda text: text.replace('"kept": true', '"kept": 1'), "must be true or false"),
         (lambda _: "", "ends too early"),
     ],

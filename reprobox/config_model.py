@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from reprobox.model import DEFAULT_EPOCH, MEBIBYTE
+from reprobox.model import DEFAULT_EPOCH, MEBIBYTE, UNPRINTABLE
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 """One part of an image's name, as registries allow it."""
@@ -89,7 +89,7 @@ def project_path(text: str) -> PurePosixPath:
         raise refuse("an empty path")
     if "\\" in text:
         raise refuse(f"{_shown(text)} holds a backslash", "paths are written with `/`")
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+    if "\t" in text or UNPRINTABLE.search(text):
         raise refuse(f"{_shown(text)} holds a control character")
     if path.is_absolute():
         raise refuse(f"{_shown(text)} is an absolute path", "name it relative to the project's folder")
@@ -160,6 +160,8 @@ def _variable(text: str) -> str:
 def _value(text: str) -> str:
     if "\n" in text or "\r" in text:
         raise refuse("the value holds a line break", "a Dockerfile cannot carry one; put the text into a file")
+    if UNPRINTABLE.search(text):
+        raise refuse("the value holds a control character", "put the text into a file")
     return text
 
 

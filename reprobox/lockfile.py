@@ -21,6 +21,7 @@ from reprobox.errors import InvalidInput, InvalidLock
 from reprobox.files import explain, read_plain
 from reprobox.model import (
     MEBIBYTE,
+    UNPRINTABLE,
     Digest,
     Lock,
     LockedBootstrap,
@@ -146,6 +147,18 @@ def _sorted(value: Any) -> Any:
 
 # --- reading ----------------------------------------------------------------------------------
 
+# A lock may come from anybody, and what it says becomes lines of a Dockerfile: each value is checked for its form.
+_COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:-]*")
+_RELEASE = re.compile(r"[a-z][a-z0-9.-]*")
+_SNAPSHOT = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.!+_-]*")
+_IMAGE = re.compile(  # registry.parse_reference, which is slow to import, says more of what is wrong
+    r"(?:(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?/)?"
+    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+
 
 def read(root: Path) -> Lock:
     """The project's lock. Raises InvalidInput where there is none, InvalidLock where it cannot be trusted."""
@@ -198,15 +211,15 @@ def _lock(plain: dict[str, Any]) -> Lock:
         wants=dict(plain["project"]),
         inputs=_read_files(plain["inputs"]),
         data=_read_files(plain.get("data", {})),
-        indexes=tuple(_text(index) for index in plain.get("indexes", [])),
-        find_links=tuple(_text(place) for place in plain.get("find-links", [])),
+        indexes=tuple(_line(index) for index in plain.get("indexes", [])),
+        find_links=tuple(_line(place) for place in plain.get("find-links", [])),
         base=_read_base(plain["base"]),
         interpreter=LockedInterpreter(
             version=PythonVersion.parse(_text(plain["interpreter"]["version"])),
-            path=PurePosixPath(_text(plain["interpreter"]["path"])),
+            path=_program(plain["interpreter"]["path"]),
         ),
         uv=LockedTool(
-            version=_text(uv["version"]),
+            version=_fitting(uv["version"], _VERSION, "a version"),
             wheels={
                 Platform(platform): LockedFile(name=_inside(wheel["file"]), digest=Digest.parse(wheel["sha256"]))
                 for platform, wheel in uv["wheels"].items()
@@ -214,7 +227,10 @@ def _lock(plain: dict[str, Any]) -> Lock:
         ),
         natives=_read_files(plain["environment"]),
         own_package=PurePosixPath(_inside(plain["package"])) if "package" in plain else None,
-        variables={_text(name): _text(value) for name, value in plain["variables"].items()},
+        variables={
+            _fitting(name, _VARIABLE, "the name of a variable"): _line(value)
+            for name, value in plain["variables"].items()
+        },
         epoch=int(plain["epoch"]),
     )
 
@@ -222,26 +238,26 @@ def _lock(plain: dict[str, Any]) -> Lock:
 def _read_base(plain: dict[str, Any]) -> LockedImage | LockedBootstrap:
     if "image" in plain:
         return LockedImage(
-            reference=_text(plain["image"]),
+            reference=_fitting(plain["image"], _IMAGE, "an image reference"),
             digest=Digest.parse(plain["digest"]),
             manifests={Platform(key): Digest.parse(value) for key, value in plain["manifests"].items()},
             system=_read_system(plain["system"]) if "system" in plain else None,
         )
     return LockedBootstrap(
-        distribution=_text(plain["bootstrap"]),
-        suite=_text(plain["suite"]),
+        distribution=_fitting(plain["bootstrap"], _RELEASE, "a distribution"),
+        suite=_fitting(plain["suite"], _RELEASE, "a suite"),
         platform=Platform(plain["platform"]),
         rootfs=Digest.parse(plain["rootfs"]),
         packages=_read_packages(plain["packages"]),
-        snapshot=_text(plain.get("snapshot", "")),
+        snapshot=_snapshot(plain.get("snapshot", "")),
     )
 
 
 def _read_system(plain: dict[str, Any]) -> LockedSystem:
     return LockedSystem(
-        distribution=_text(plain["distribution"]),
-        suite=_text(plain["suite"]),
-        snapshot=_text(plain["snapshot"]),
+        distribution=_fitting(plain["distribution"], _RELEASE, "a distribution"),
+        suite=_fitting(plain["suite"], _RELEASE, "a suite"),
+        snapshot=_snapshot(plain["snapshot"]),
         packages={Platform(key): _read_packages(packages) for key, packages in plain["packages"].items()},
     )
 
@@ -249,9 +265,9 @@ def _read_system(plain: dict[str, Any]) -> LockedSystem:
 def _read_packages(plain: list[dict[str, Any]]) -> tuple[SystemPackage, ...]:
     return tuple(
         SystemPackage(
-            name=_component(package["name"]),
-            version=_component(package["version"]),
-            architecture=_component(package["architecture"]),
+            name=_fitting(package["name"], _COMPONENT, "a package's name, version or architecture"),
+            version=_fitting(package["version"], _COMPONENT, "a package's name, version or architecture"),
+            architecture=_fitting(package["architecture"], _COMPONENT, "a package's name, version or architecture"),
             file=_inside(package["file"]),
             digest=Digest.parse(package["sha256"]),
         )
@@ -269,16 +285,35 @@ def _text(value: object) -> str:
     return value
 
 
-def _component(value: object) -> str:
-    """A word that is part of a file's name, and of a Dockerfile's line."""
+def _line(value: object) -> str:
+    """Text that stays on its line, in a Dockerfile and on a terminal."""
+    text = _text(value)
+    if UNPRINTABLE.search(text):
+        raise ValueError(f"a line break or a control character: {text!r}")
+    return text
+
+
+def _fitting(value: object, pattern: re.Pattern[str], what: str) -> str:
+    """A word that a Dockerfile's line holds as it is."""
     word = _text(value)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+~:-]*", word):
-        raise ValueError(f"not a package's name, version or architecture: {word!r}")
+    if not pattern.fullmatch(word):
+        raise ValueError(f"not {what}: {word!r}")
     return word
 
 
+def _snapshot(value: object) -> str:
+    return _text(value) and _fitting(value, _SNAPSHOT, "a time such as 20260711T101637Z")
+
+
+def _program(value: object) -> PurePosixPath:
+    path = PurePosixPath(_line(value))
+    if not path.is_absolute():
+        raise ValueError(f"not an absolute path: {str(path)!r}")
+    return path
+
+
 def _inside(value: object) -> str:
-    name = _text(value)
+    name = _line(value)
     if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise ValueError(f"a path that leaves its folder: {name!r}")
     return name

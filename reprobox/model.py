@@ -21,6 +21,8 @@ HOME_FOLDER = PurePosixPath("/home/user")
 USER_ID = 1000
 DEFAULT_EPOCH = 1577836800
 """2020-01-01T00:00:00Z, in seconds: every time inside an image, unless the project names another."""
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""What no name and no value may hold that becomes part of a Dockerfile: line breaks, control characters, surrogates."""
 
 
 @dataclass(frozen=True, order=True)
@@ -198,6 +200,8 @@ class Project:
             wants["env"] = dict(sorted(self.env.items()))
         if self.exclude_newer:
             wants["exclude-newer"] = self.exclude_newer
+        if self.determinism is Determinism.PINNED:  # only there do they decide how many threads are pinned
+            wants["smoke.cpus"] = self.smoke.cpus if self.smoke else 1
         if self.system:
             wants["system"] = sorted(self.system)
         return wants

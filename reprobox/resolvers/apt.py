@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -15,7 +14,7 @@ from pathlib import Path
 from reprobox import proc
 from reprobox.errors import ProgramFailed, ResolutionFailed
 from reprobox.model import Digest, Platform, SystemPackage
-from reprobox.resolvers.debian import NEEDS_APT, Distribution, stanzas
+from reprobox.resolvers.debian import NEEDS_APT, Distribution, stanzas, user_name
 from reprobox.web import shown
 
 LONGEST = 1800.0
@@ -64,8 +63,10 @@ class Apt:
             self._run("apt-get", "update")
         except ProgramFailed as error:
             raise self._no_index(error.tail) from None
+        lines: list[str] = []
+        asked = ("apt-get", "--simulate", "--no-remove", "install", *sorted({*foundation, *wanted}))
         try:
-            plan = self._run("apt-get", "--simulate", "--no-remove", "install", *sorted({*foundation, *wanted}))
+            plan = self._run(*asked, on_line=lines.append)
         except ProgramFailed as error:
             missing = re.search(r"Unable to locate package (\S+)|Package '?(\S+?)'? has no installation", error.tail)
             if missing:
@@ -75,6 +76,12 @@ class Apt:
                     + ", ".join(source.suite for source in self.sources),
                 ) from None
             names = ", ".join(wanted) or "nothing more"
+            removed = re.search(r"REMOV(?:ED|ING):\n((?:  .*\n)+)", "".join(f"{line}\n" for line in lines))
+            if removed and "remove is disabled" in error.tail:
+                raise ResolutionFailed(
+                    f"{self.name} with {names} takes away what is installed: {', '.join(removed.group(1).split())}",
+                    hint="take one of the packages out of `system`, or choose another image as base",
+                ) from None
             raise ResolutionFailed(
                 f"apt finds no set of packages for {self.name} with {names}:\n{error.tail}",
                 hint="take one of the packages out of `system`, or choose a newer image as base",
@@ -121,10 +128,10 @@ class Apt:
                 dates.append(parsedate_to_datetime(found.group(1).strip()).astimezone(UTC))
         return max(dates).strftime("%Y%m%dT%H%M%SZ") if dates else ""
 
-    def _run(self, *argv: str) -> str:
+    def _run(self, *argv: str, on_line: Callable[[str], None] | None = None) -> str:
         environment = {**os.environ, "APT_CONFIG": str(self.folder / "apt.conf"), "LC_ALL": "C.UTF-8"}
         environment.pop("LANGUAGE", None)
-        return proc.run(argv, env=environment, timeout=LONGEST, hint=NEEDS_APT).text
+        return proc.run(argv, env=environment, timeout=LONGEST, hint=NEEDS_APT, on_line=on_line).text
 
     def _configure(self, keep: Mapping[str, str]) -> None:
         folder, architecture = self.folder, self.platform.oci_architecture
@@ -159,7 +166,7 @@ APT::Architectures "{architecture}";
 APT::Get::Show-User-Simulation-Note "false";
 APT::Install-Recommends "false";
 APT::Install-Suggests "false";
-APT::Sandbox::User "{pwd.getpwuid(os.geteuid()).pw_name}";
+APT::Sandbox::User "{user_name() or "root"}";
 APT::Update::Error-Mode "any";
 Acquire::Languages "none";
 pkgCacheGen::ForceEssential ",";

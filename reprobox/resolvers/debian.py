@@ -151,16 +151,28 @@ def sandbox_mode() -> str:
     if os.geteuid() == 0:
         return "root"
     proc.find("newuidmap", hint="apt-get install uidmap, or run as root")
-    user = pwd.getpwuid(os.geteuid())
+    user = user_name()
+    if user is None:
+        raise BootstrapFailed(
+            f"the user {os.geteuid()} has no name on this machine, which a build without root needs (newuidmap)",
+            hint="run as a user with an entry in /etc/passwd, or as root",
+        )
     for file in (Path("/etc/subuid"), Path("/etc/subgid")):
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        if not any(line.split(":")[0] in (user.pw_name, str(user.pw_uid)) for line in lines):
+        if not any(line.split(":")[0] in (user, str(os.geteuid())) for line in lines):
             raise BootstrapFailed(
-                f"the user {user.pw_name} has no ids of their own in {file}, which a build without root needs",
-                hint="as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "
-                f"{user.pw_name}; or run as root",
+                f"the user {user} has no ids of their own in {file}, which a build without root needs",
+                hint=f"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}; or run as root",
             )
     return "unshare"
+
+
+def user_name() -> str | None:
+    """The name of the user that this process runs as; None for a number without one, as containers give."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return None
 
 
 def stanzas(text: str) -> Iterator[dict[str, str]]:

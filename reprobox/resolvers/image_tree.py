@@ -31,12 +31,16 @@ _MOST = 64 * MEBIBYTE
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A path of interest in one layer: a file that is there, a link (``target``), or something taken away."""
+    """A path of interest in one layer: a file that is there, a link (``target``), or something taken away.
+
+    ``unread``: why the content of a file that is read elsewhere could not be.
+    """
 
     path: str
     kind: Literal["file", "link", "gone", "opaque"]
     target: str = ""
     content: bytes = b""
+    unread: str = ""
 
 
 def read_layer(blob: Path, layer: Descriptor, reference: Reference) -> tuple[Entry, ...]:
@@ -91,7 +95,11 @@ def _entry(member: tarfile.TarInfo, tar: tarfile.TarFile) -> Entry | None:
 
 
 def _file(path: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> Entry | None:
-    if path in _READ and member.isreg() and member.size <= _MOST:
+    if path in _READ:
+        if member.islnk():
+            return Entry(path=path, kind="file", unread=f"it is a hard link to /{member.linkname.lstrip('/')}")
+        if member.size > _MOST:
+            return Entry(path=path, kind="file", unread=f"it is larger than {_MOST // MEBIBYTE} MiB")
         stream = tar.extractfile(member)
         return Entry(path=path, kind="file", content=stream.read() if stream else b"")
     wanted = path == APT or _STANDARD.fullmatch(path) or _WHEEL.fullmatch(path)
@@ -105,6 +113,7 @@ class ImageTree:
     files: set[str] = field(default_factory=set)
     links: dict[str, str] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
     _hidden: set[str] = field(default_factory=set)
     _emptied: set[str] = field(default_factory=set)
 
@@ -122,6 +131,8 @@ class ImageTree:
             if entry.kind == "file":
                 self.files.add(entry.path)
                 self.contents[entry.path] = entry.content
+                if entry.unread:
+                    self.unread[entry.path] = entry.unread
             elif entry.kind == "link":
                 self.links[entry.path] = entry.target
         self._hidden |= hidden
@@ -150,8 +161,16 @@ class ImageTree:
         return None
 
     def read(self, path: str) -> bytes | None:
-        """The content of one of the files that are read, or None where there is none (yet)."""
+        """The content of one of the files that are read, or None where there is none (yet).
+
+        Raises RegistryFailed where it is there and cannot be read: an older one of a lower layer is not it.
+        """
         real = self.real(path)
+        if real in self.unread:
+            raise RegistryFailed(
+                f"the base image's /{real} cannot be read: {self.unread[real]}",
+                hint="choose another image, or leave out `system`",
+            )
         return None if real is None else self.contents[real]
 
     def pythons(self) -> dict[str, set[str]]:

@@ -27,9 +27,11 @@ _UV_SETTINGS = (
 )
 _CREDENTIAL = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 _PIP_OPTIONS = ("extra-index-url", "find-links", "index-url", "no-index", "trusted-host")
-_USERINFO = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s/'\"`<>]+@")
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31}://)[^\s/'\"`<>]+@")
+"""Of a longer scheme the end is found. What a long line could make start over at every letter is bounded."""
 _SECRET_QUERY = re.compile(
-    r"(?P<name>[?&][^=&\s]*(?:token|key|password|secret|signature|sig|auth)[^=&\s]*=)[^&\s'\"`<>]+", re.IGNORECASE
+    r"(?P<name>[?&][^?=&\s]*(?:token|key|password|secret|signature|sig|auth)[^=&\s]{0,200}=)[^&\s'\"`<>]+",
+    re.IGNORECASE,
 )
 _SYSTEM_PIP_FILE = Path("/etc/pip.conf")
 _NAMED = re.compile(r"^[\w.-]+=(?=\S)")

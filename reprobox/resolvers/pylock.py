@@ -289,6 +289,10 @@ def _local(file: Mapping[str, Any], target: Target) -> Path | None:
     return Path(unquote(urlsplit(url).path)) if url.startswith("file:") else None
 
 
+_PATH = re.compile(r"[\w./+!~-]+", re.ASCII)
+"""A path that a requirements file and a Dockerfile's mount hold as it is."""
+
+
 def _source(file: Mapping[str, Any], label: str, target: Target, *, named: bool) -> dict[str, Any]:
     """Where a file is named from: a path in the project, a user's URL, or nowhere (an index)."""
     path = _local(file, target)
@@ -296,7 +300,7 @@ def _source(file: Mapping[str, Any], label: str, target: Target, *, named: bool)
         if not named and not path.resolve().is_relative_to(target.root.resolve()):
             return {}
         relative = inside(target.root, path, label, str(path), hint="put the file into the project")
-        if re.search(r"[^\w./+!~-]", str(relative), re.ASCII):
+        if not _PATH.fullmatch(str(relative)):
             raise Unlockable(
                 f"{label}: a requirements file cannot name the path {relative}",
                 hint="use letters, digits, dots, dashes and underscores in folder names",
@@ -394,6 +398,8 @@ def _entry(entry: re.Match[str], *, sdists: bool) -> LockedPackage | None:
         parse_wheel_filename,
     )
 
+    if entry["requirement"].startswith("./") and not _PATH.fullmatch(entry["requirement"]):
+        return None
     files = tuple(line.removeprefix("# ") for line in entry["files"].splitlines())
     try:
         name, version = parse_sdist_filename(files[0]) if sdists else parse_wheel_filename(files[0])[:2]

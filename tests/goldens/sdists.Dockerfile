@@ -148,7 +148,7 @@ ENV LOGNAME="user"
 ENV USER="user"
 LABEL io.github.reprobox.base="debian bookworm"
 LABEL io.github.reprobox.base.digest="sha256:3c47ef972d531d524daa15fa33dd885dd23de6221bbd10a29eb42ecfcf2ef422"
-LABEL io.github.reprobox.lock="sha256:670492d8e1695d5faef54f84773bb960b8162e19aa544a9a58bddb6931670152"
+LABEL io.github.reprobox.lock="sha256:e3148af832d699e2a4ab775b253374b4f37eb11cab9db48d7413829857eb13e3"
 LABEL io.github.reprobox.recipe="2"
 LABEL io.github.reprobox.version="0.1.0"
 USER 1000:1000

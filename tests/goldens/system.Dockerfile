@@ -39,7 +39,7 @@ if [ -e /tmp/policy ]; then rm /usr/sbin/policy-rc.d; fi
 changed() { find "$1" -maxdepth 0 -cnewer /tmp/before 2>/dev/null; }
 if [ "$(changed /etc/machine-id)" ]; then : > /etc/machine-id; fi
 if [ "$(changed /etc/ssl/certs/java/cacerts)" ]; then
-    /usr/bin/python3.11 /mnt/java_keystore.py /etc/ssl/certs/java/cacerts $SOURCE_DATE_EPOCH
+    /usr/bin/python3.11 -I -B /mnt/java_keystore.py /etc/ssl/certs/java/cacerts $SOURCE_DATE_EPOCH
 fi
 rm -f /etc/ssh/ssh_host_* /etc/ssl/*/ssl-cert-snakeoil.* /etc/aliases.db /var/lib/dbus/machine-id /etc/.pwd.lock \
     /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid- \
@@ -119,7 +119,7 @@ ENV HOME="/home/user"
 ENV LC_ALL="C.UTF-8"
 ENV LOGNAME="user"
 ENV USER="user"
-LABEL io.github.reprobox.lock="sha256:66429a2e33925602aa55748e60ae796849e7d6f137472c14b52dfcca14ffff63"
+LABEL io.github.reprobox.lock="sha256:8baf2ec22b5660605927824d0ea49e98ffee6a46884b412289d84d55bf2f7a2e"
 LABEL io.github.reprobox.recipe="2"
 LABEL io.github.reprobox.version="0.1.0"
 LABEL org.opencontainers.image.base.digest="sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6"

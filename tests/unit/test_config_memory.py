@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from reprobox import cache, config, config_memory
 from reprobox.errors import InvalidConfig
+from reprobox.model import Digest
 
 WHOLE = """\
 name: warm-start
@@ -104,3 +106,24 @@ def test_a_remembered_config_imports_neither_pydantic_nor_yaml(tmp_path: Path) -
     program += "print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"pydantic", "pydantic_core", "yaml", "jsonpath"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("part", ["version", *config_memory._CHECKS])
+def test_a_memory_is_of_these_checks_and_this_version(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = config_memory._place(b"x")
+    if part == "version":
+        monkeypatch.setattr(config_memory, "__version__", "99")
+    else:
+        of_file = Digest.of_file
+        monkeypatch.setattr(Digest, "of_file", lambda path: Digest.of(b"") if path.name == part else of_file(path))
+    assert config_memory._place(b"x") != before
+    assert {"config.py", "config_model.py", "model.py"} == set(config_memory._CHECKS)
+
+
+def test_of_many_memories_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_memory, "MOST", 2)
+    for number in range(5):
+        config_memory.keep(bytes([number]), {"number": number})
+        os.utime(config_memory._place(bytes([number])), (number, number))
+    assert len(_memories()) == 2
+    assert [number for number in range(5) if config_memory.recall(bytes([number]))] == [3, 4]

@@ -657,6 +657,17 @@ def test_an_ordinary_user_needs_ids_of_their_own(
     assert "usermod --add-subuids" in (caught.value.hint or "")
 
 
+def test_a_user_without_a_name_is_told_that_no_sandbox_is_to_be_had(
+    debs: tuple[SystemPackage, ...], fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_123)
+    fake("mmdebstrap", "exit 1")
+    fake("newuidmap", "exit 0")
+    with pytest.raises(BootstrapFailed, match="the user 4000123 has no name on this machine") as caught:
+        rootfs.assemble(locked(*debs), epoch=EPOCH, console=Console())
+    assert "an entry in /etc/passwd, or as root" in (caught.value.hint or "")
+
+
 def test_a_lock_whose_digest_belongs_to_another_package_is_refused(
     debs: tuple[SystemPackage, ...], fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from examples import digest, lock, project
-from reprobox import lockfile
+from reprobox import config_model, lockfile
 from reprobox.errors import InvalidInput, InvalidLock, ReproboxError
-from reprobox.model import Digest, EnvironmentFile, LockedFile, PythonVersion, Smoke
+from reprobox.model import Determinism, Digest, EnvironmentFile, LockedFile, PythonVersion, Smoke
 
 
 @pytest.mark.parametrize("image", [False, True])
@@ -138,3 +138,24 @@ def test_a_changed_or_missing_smoke_input_is_a_reason(tmp_path: Path) -> None:
     assert (misfit.what, misfit.found) == ("smoke input d.csv", "no such file")
     (tmp_path / "d.csv").write_bytes(b"1\n")
     assert lockfile.misfits(made, wanted, inputs=inputs) == ()
+
+
+# --- threads ---
+
+
+@pytest.mark.parametrize(("profile", "stale"), [("pinned", True), ("portable", False), ("off", False)])
+def test_other_threads_make_a_lock_stale_where_they_are_pinned(profile: str, stale: bool, tmp_path: Path) -> None:
+    inputs = _on_disk(tmp_path)
+    wanted = dataclasses.replace(project(tmp_path), determinism=Determinism(profile))
+    assert wanted.smoke
+    more = dataclasses.replace(wanted, smoke=dataclasses.replace(wanted.smoke, cpus=4))
+    said = [str(misfit) for misfit in lockfile.misfits(lock(wanted), more, inputs=inputs)]
+    assert said == (["smoke.cpus: the lock has 1, the project has 4"] if stale else [])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.from_regex(config_model._IMAGE, fullmatch=True))
+def test_every_image_that_a_config_may_name_may_stand_in_a_lock(reference: str) -> None:
+    made = lock(project(image=True), image=True)
+    made = dataclasses.replace(made, base=dataclasses.replace(made.base, reference=reference))  # type: ignore[call-arg]
+    assert lockfile.loads(lockfile.dumps(made)).base == made.base

@@ -7,11 +7,26 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from examples import digest, lock, project, tree
-from reprobox import recipe, render
-from reprobox.errors import InvalidInput
-from reprobox.model import LockedImage, Output, Platform, Recipe, Smoke
+from reprobox import lockfile, recipe, render
+from reprobox.errors import InvalidInput, InvalidLock
+from reprobox.model import (
+    Lock,
+    LockedBootstrap,
+    LockedFile,
+    LockedImage,
+    LockedInterpreter,
+    LockedSystem,
+    Output,
+    Platform,
+    PythonVersion,
+    Recipe,
+    Smoke,
+    SystemPackage,
+)
 from reprobox.resources import templates
 
 
@@ -102,8 +117,100 @@ def test_the_contexts_digest_moves_with_a_template(tmp_path: Path, monkeypatch: 
     assert render.digest(made, tree=tree(), natives={}) != before
 
 
+HARMLESS = {
+    "name",  # of a variable or label, or a path among local_sdists: letters that need no quotes, checked when read
+    "package.deb",
+    "package.digest.hex",
+    "recipe.base.distribution",
+    "recipe.base.packages | length",
+    "recipe.base.rootfs.hex",
+    "recipe.base.suite",
+    "recipe.base.system.distribution",
+    "recipe.epoch",
+    "recipe.from_reference",
+    "recipe.home",
+    "recipe.prefix",
+    "recipe.user",
+    "recipe.uv_version",
+    "recipe.work",
+    "wheel",
+}
+"""What may be printed as it is: numbers, digests, constants, and what a reader of locks holds to a few letters."""
+
+TEXTS = st.text("a1.:/@ \n\r\t\x0b\x85\u2028\\'\"$#<;,=-", max_size=8) | st.sampled_from(
+    ("harmless\nRUN evil", "a <<EOF", "a AS b", "1\\", "x,from=evil.example/a", "EOF", "\nEOF\nRUN evil\n")
+)
+PLACES = (
+    "reference", "uv", "distribution", "suite", "snapshot", "python", "native", "own_package", "index", "place",
+    "variable", "value", "deb",
+)  # fmt: skip
+
+
+def _lock_with(place: str = "", text: str = "", *, image: bool) -> Lock:
+    """A lock that has everything, with ``text`` in one place."""
+
+    def put(name: str, harmless: str) -> str:
+        return text if name == place else harmless
+
+    package = SystemPackage(
+        name="git", version=put("deb", "1:2"), architecture="amd64", file="pool/g.deb", digest=digest("g")
+    )
+    release = {"distribution": put("distribution", "debian"), "suite": put("suite", "bookworm"),
+               "snapshot": put("snapshot", "20260711T101637Z")}  # fmt: skip
+    made = lock(project(image=image), image=image)
+    base: LockedImage | LockedBootstrap
+    if isinstance(made.base, LockedImage):
+        system = LockedSystem(**release, packages={Platform.LINUX_64: (package,)})
+        reference = put("reference", "host.example:5000/python:3.11")
+        base = dataclasses.replace(made.base, reference=reference, system=system)
+    else:
+        base = dataclasses.replace(made.base, **release, packages=(package,))
+    return dataclasses.replace(
+        made, base=base, uv=dataclasses.replace(made.uv, version=put("uv", "0.13.9")),
+        interpreter=LockedInterpreter(version=PythonVersion(3, 11), path=PurePosixPath(put("python", "/usr/python"))),
+        natives=(LockedFile(name=put("native", "requirements.lock"), digest=digest("n")),),
+        own_package=PurePosixPath(put("own_package", "lib")),
+        indexes=(put("index", "https://index.example/simple"),),
+        find_links=(put("place", "https://links.example/page"),),
+        variables={put("variable", "NAME"): put("value", "value")},
+    )  # fmt: skip
+
+
+def _structure(made: Lock, *, image: bool) -> list[str]:
+    """The Dockerfile's lines by their first word; of what says where a stage comes from, all words."""
+    text = render.dockerfile(recipe.make(project(image=image), made, Platform.LINUX_64))
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]", text)
+    words = [line.split(" ") for line in text.split("\n")]
+    return [f"FROM {len(line)}" if line[0] == "FROM" else line[0] if line[0].isalpha() else "" for line in words]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(PLACES), TEXTS, st.booleans())
+def test_a_lock_from_anybody_is_refused_or_adds_no_line_to_the_dockerfile(place: str, text: str, image: bool) -> None:
+    try:
+        made = lockfile.loads(lockfile.dumps(_lock_with(place, text, image=image)))
+    except InvalidLock:
+        return
+    assert _structure(made, image=image) == _structure(_lock_with(image=image), image=image)
+
+
+@pytest.mark.parametrize("place", ["reference", "uv", "distribution", "suite", "snapshot", "variable", "deb"])
+@pytest.mark.parametrize("text", ["a b", "a\nRUN evil", "a\t", "$(evil)", "a'b", "1\n"])
+def test_what_is_printed_without_quotes_is_refused_with_anything_to_quote(place: str, text: str) -> None:
+    with pytest.raises(InvalidLock, match=r"reprobox\.lock is damaged: ValueError: not (a|an|the) "):
+        lockfile.loads(lockfile.dumps(_lock_with(place, text, image=True)))
+
+
+@pytest.mark.parametrize("place", ["python", "native", "own_package", "index", "place", "value"])
+def test_no_value_of_a_lock_holds_a_line_break(place: str) -> None:
+    with pytest.raises(InvalidLock, match="a line break or a control character"):
+        lockfile.loads(lockfile.dumps(_lock_with(place, "/a\nRUN evil", image=True)))
+
+
 def test_templates_print_and_decide_nothing() -> None:
-    for template in templates().glob("*.j2"):
+    found = sorted(templates().glob("*.j2"))
+    assert [template.name for template in found] == ["dockerignore.j2", "uv.Dockerfile.j2"]
+    for template in found:
         text = template.read_text()
         statements = re.findall(r"\{%-?\s*(\w+)", text)
         assert set(statements) <= {"for", "endfor", "if", "elif", "else", "endif"}, template.name
@@ -118,3 +225,5 @@ def test_templates_print_and_decide_nothing() -> None:
                 "value",
                 "index",
             }, expression
+            quoted = re.search(r"\| (shell|dockerfile|pattern|json)$", expression.strip())
+            assert quoted or expression.strip() in HARMLESS, f"{template.name} prints {expression} without quotes"

@@ -255,6 +255,15 @@ def test_sdists_have_a_lock_file_of_their_own_and_are_read_back() -> None:
     assert python.files(natives)[NAME] == {sdist().digest}
 
 
+@pytest.mark.parametrize("path", ["./a,from=evil.example-1.0.tar.gz", "./a b/lab-1.0.tar.gz", "./$a/lab-1.0.tar.gz"])
+def test_a_path_that_would_say_more_in_a_mount_is_refused(path: str) -> None:
+    lock = pylock.HEADER + f"# lab-1.0.tar.gz\n{path} \\\n    --hash=sha256:{'a' * 64}\n"
+    with pytest.raises(InvalidLock, match=r"sdists\.lock:2 is not as reprobox writes it"):
+        python.local_files({"sdists.lock": lock.encode()}, "sdists.lock")
+    harmless = lock.replace(path, "./a/lab-1.0.tar.gz").encode()
+    assert python.local_files({"sdists.lock": harmless}, "sdists.lock") == ("a/lab-1.0.tar.gz",)
+
+
 def test_a_wheel_in_sdists_lock_and_an_sdist_in_requirements_lock_are_refused() -> None:
     with pytest.raises(InvalidLock, match=r"requirements\.lock:2 is not as reprobox writes it"):
         pylock.parse(pylock.render({X86: Selection(wheels=(), sdists=(sdist(),))}, sdists=True))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +15,10 @@ from test_distribution import Fake, fake  # noqa: F401 (a fixture)
 
 from reprobox import lockfile, recipe, render
 from reprobox.console import Console
-from reprobox.errors import InvalidLock, ProgramMissing, ResolutionFailed
-from reprobox.model import Digest, LockedImage, LockedSystem, Platform, SystemPackage
+from reprobox.errors import InvalidLock, ProgramMissing, RegistryFailed, ResolutionFailed
+from reprobox.model import MEBIBYTE, Digest, LockedImage, LockedSystem, Platform, SystemPackage
 from reprobox.resolvers import apt as apts
-from reprobox.resolvers import base
+from reprobox.resolvers import base, image_tree
 
 BOOKWORM = b'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_CODENAME=bookworm\n'
 INSTALLED = b"Package: libc6\nStatus: install ok installed\nVersion: 2.36\n"
@@ -131,6 +134,56 @@ def test_a_package_that_does_not_fit_the_image_is_apts_to_explain(apt: Callable[
     apt('echo "libssl-dev : Depends: libssl3 (= 3.0.11) but 3.0.16 is to be installed" >&2; exit 100')
     with pytest.raises(ResolutionFailed, match=r"(?s)no set of packages for debian bookworm with git:.*libssl-dev :"):
         added()
+
+
+def test_a_package_that_would_drive_another_out_of_the_image_is_refused_with_both(apt: Callable[[str], Path]) -> None:
+    apt(
+        """echo "The following packages will be REMOVED:"; echo "  libgcc-s1 libgomp1"
+        echo "E: Packages need to be removed but remove is disabled." >&2; exit 100"""
+    )
+    with pytest.raises(ResolutionFailed) as caught:
+        added()
+    assert caught.value.message == "debian bookworm with git takes away what is installed: libgcc-s1, libgomp1"
+    assert "take one of the packages out of `system`" in (caught.value.hint or "")
+
+
+def test_a_package_that_the_image_has_already_is_no_entry(apt: Callable[[str], Path]) -> None:
+    apt(f'echo "git is already the newest version (1:2.39.5)."; echo "{PLAN.splitlines()[0]}"')
+    assert [package.name for package in added().packages[Platform.LINUX_64]] == ["libssl3"]
+
+
+def test_a_user_without_a_name_asks_apt_as_well(apt: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = apt(f"echo '{PLAN}'")
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_123)
+    added()
+    assert 'APT::Sandbox::User "root";' in (kept / "apt.conf").read_text()
+
+
+@pytest.mark.parametrize("path", ["var/lib/dpkg/status", "etc/os-release"])
+@pytest.mark.parametrize("how", ["hard link", "large"])
+def test_a_file_that_cannot_be_read_is_not_taken_from_a_lower_layer(
+    path: str, how: str, apt: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apt(f"echo '{PLAN}'")
+    lower = layer(*DEBIAN, ("etc/os-release", BOOKWORM), *python())
+    if how == "large":
+        monkeypatch.setattr(image_tree, "_MOST", MEBIBYTE)
+        upper, reason = layer((path, bytes(MEBIBYTE + 1))), "it is larger than 1 MiB"
+    else:
+        upper, reason = hard_link(path, "opt/other"), "it is a hard link to /opt/other"
+    here = Shelf({Platform.LINUX_64: [lower, upper]})
+    with pytest.raises(RegistryFailed, match=f"the base image's /{path} cannot be read: {reason}"):
+        base.resolve(project(system=("git",)), console=Console(), registry=here)
+    base.resolve(project(), console=Console(), registry=here)  # nobody asks for it where nothing is added
+
+
+def hard_link(path: str, target: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo(path)
+        entry.type, entry.linkname = tarfile.LNKTYPE, target
+        tar.addfile(entry)
+    return buffer.getvalue()
 
 
 def test_versions_that_nobody_asked_to_move_are_pinned(apt: Callable[[str], Path]) -> None:

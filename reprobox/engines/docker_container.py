@@ -38,10 +38,7 @@ def sealed(client: DockerClient, job: Job, *, binds: Sequence[Mount], cpus: Sequ
 
     What Docker would take from the host (name servers, limits, sizes) is given a value of its own.
     """
-    from docker.types import (
-        LogConfig,
-        Ulimit,
-    )
+    from docker.types import LogConfig, Ulimit  # noqa: PLC0415 (slow to import)
     from docker.types import Mount as DockerMount  # noqa: PLC0415
 
     temporary = f"rw,exec,nosuid,nodev,size={job.memory or _TEMPORARY}"

@@ -48,13 +48,14 @@ def lock(root: Path, *, upgrade: Upgrade, console: Console) -> Locked:
         if old and upgrade.nothing and not lockfile.misfits(old, project, inputs=inputs):
             return Locked(lock=old, written=())
         files.require_writable(root, hint=OWN_CHECKOUT)
+        # the packages first: they are the quicker to say no
         environment = python.resolve(
             project,
             previous=_previous(root, old),
             upgrade=upgrade,
             console=console,
             uv=old.uv if old and not upgrade.all else None,
-        )  # fmt: skip (first: it is the quicker to say no)
+        )
         locked_base, interpreter = base.resolve(project, console=console, previous=old, again=upgrade.all)
         new = Lock(
             wants=project.wants,

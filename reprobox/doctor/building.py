@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reprobox import proc
+from reprobox.credentials import without_credentials
 from reprobox.doctor.finding import Finding, absent, ok, problem, warning
 from reprobox.errors import ProgramMissing, ReproboxError
 from reprobox.model import BootstrapBase
 from reprobox.resolvers import debian
 from reprobox.resolvers.apt import keyring
-from reprobox.web import Patience, Web, WebFailed, shown
+from reprobox.web import Patience, Web, WebFailed
 
 _PATIENCE = 5.0
 _OTHERWISE = BootstrapBase(distribution="debian", suite="stable")
@@ -124,8 +125,8 @@ def _mirror(base: BootstrapBase) -> Finding:
         with web.request(f"{place}/dists/{base.suite}/InRelease") as answer:
             status = answer.status
     except WebFailed as error:
-        return judge_mirror(named, shown(place), error.reason, variable)
-    return judge_mirror(named, shown(place), status, variable)
+        return judge_mirror(named, without_credentials(place), error.reason, variable)
+    return judge_mirror(named, without_credentials(place), status, variable)
 
 
 def judge_mirror(named: str, place: str, answer: int | str, variable: str) -> Finding:

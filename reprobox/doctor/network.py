@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from reprobox.credentials import basic_of, redact, without_credentials
 from reprobox.doctor.finding import Finding, ok, problem, warning
 from reprobox.errors import ReproboxError
-from reprobox.resolvers.indexes import default_index, redact, without_credentials
+from reprobox.resolvers.indexes import default_index
 
 _PATIENCE = 3.0
 """Seconds for each of at most three handshakes."""
@@ -207,10 +208,8 @@ def _issuer(host: str, port: int, context: ssl.SSLContext) -> str:
     if proxy and not urllib.request.proxy_bypass(host):
         way = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         connection = http.client.HTTPSConnection(way.hostname or "", way.port or 80, timeout=_PATIENCE, context=context)
-        headers = {}
-        if way.username:
-            user, password = unquote(way.username), unquote(way.password or "")
-            headers["Proxy-Authorization"] = _basic(user, password)
+        own = basic_of(way.geturl())
+        headers = {"Proxy-Authorization": own} if own else {}
         connection.set_tunnel(host, port, headers=headers)
     else:
         connection = http.client.HTTPSConnection(host, port, timeout=_PATIENCE, context=context)
@@ -220,9 +219,3 @@ def _issuer(host: str, port: int, context: ssl.SSLContext) -> str:
         return name_of(found.get("issuer") if found else None)
     finally:
         connection.close()
-
-
-def _basic(user: str, password: str) -> str:
-    import base64  # noqa: PLC0415
-
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reprobox.credentials import redact
 from reprobox.draft.facts import EnvironmentFound, Findings, Line, Note, PackageList, Place
 from reprobox.draft.imports import distribution_of
 from reprobox.draft.yaml_lines import shortened
 from reprobox.errors import InvalidInput
-from reprobox.resolvers.indexes import redact
 
 _TOOLS = frozenset({"hatch", "pdm", "pip", "pip-tools", "pipenv", "poetry", "setuptools", "uv", "virtualenv", "wheel"})
 """What installs other packages and is not itself part of an experiment."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from reprobox import proc
 from reprobox.console import Console
+from reprobox.credentials import redact
 from reprobox.engines import Listener, Machine, Secrets, Supplies, buildkit_progress, docker_context
 from reprobox.engines.docker_container import archive, bindable, cpus_for, sealed
 from reprobox.engines.docker_context import Endpoint
@@ -27,7 +28,6 @@ from reprobox.engines.docker_words import FOREIGN, INSTALL, NOT_STARTED, build_f
 from reprobox.engines.staging import OUTPUT_LIMIT, lay_out, take_out
 from reprobox.errors import BuildFailed, EngineUnavailable, OutputRefused, ProgramFailed
 from reprobox.model import WORK_FOLDER, Completed, Context, Digest, Image, Job, OutputFile
-from reprobox.resolvers.indexes import redact
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from reprobox import proc
+from reprobox.credentials import redact
 from reprobox.errors import (
     BuildFailed,
     EngineUnavailable,
@@ -14,7 +15,6 @@ from reprobox.errors import (
     RegistryFailed,
     ReproboxError,
 )
-from reprobox.resolvers.indexes import redact
 
 INSTALL = "install Docker 23 or newer with its buildx plugin, or start its daemon"
 AGAIN = "start it again, then repeat the command: nothing was written"

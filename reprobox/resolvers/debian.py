@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reprobox import proc
+from reprobox.credentials import without_credentials
 from reprobox.errors import BootstrapFailed, InvalidInput, ProgramMissing, ResolutionFailed
 from reprobox.model import Platform
-from reprobox.web import shown
 
 NEEDS_DEBIAN = "on Debian or Ubuntu: apt-get install mmdebstrap; elsewhere choose an image as `base`"
 NEEDS_APT = "distribution packages are locked on Debian or Ubuntu, with their apt; the lock then serves everywhere"
@@ -60,7 +60,11 @@ def mirror(distribution: str, suite: str) -> str:
     facts = distribution_named(distribution)
     chosen = os.environ.get(facts.variable) or _mirror_of_apt(facts) or _mirror_of_mmdebstrap(suite)
     if not chosen or urllib.parse.urlsplit(chosen).scheme not in ("http", "https"):
-        said = f"{shown(chosen)!r} is not an http address" if chosen else "neither apt nor mmdebstrap names one"
+        said = (
+            f"{without_credentials(chosen)!r} is not an http address"
+            if chosen
+            else "neither apt nor mmdebstrap names one"
+        )
         raise ResolutionFailed(
             f"no mirror of {distribution} {suite} is known: {said}",
             hint=f"name one in {facts.variable}, such as http://mirror.example/{distribution}",

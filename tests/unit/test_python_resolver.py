@@ -686,29 +686,6 @@ def test_a_build_is_not_told_of_folders_that_it_cannot_see(home: Path) -> None:
     }
 
 
-# --- secrets ----------------------------------------------------------------------------------
-
-secret_words = st.text(st.characters(min_codepoint=33, max_codepoint=126, blacklist_characters="/'\"`<>"), min_size=4)
-
-
-@settings(max_examples=200, deadline=None)
-@given(secret_words, st.booleans())
-def test_no_password_in_a_url_survives(secret: str, alone: bool) -> None:
-    url = f"https://{'' if alone else 'me:'}{secret}x1y2@index.example/simple"
-    for text in (indexes.redact(f"cannot fetch {url}, sorry"), indexes.without_credentials(url)):
-        assert f"{secret}x1y2" not in text
-        assert "index.example/simple" in text or "?" in secret or "#" in secret
-
-
-def test_secrets_are_masked_wherever_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UV_INDEX_LAB_PASSWORD", "from-uv")
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://me:from%2Dpip@index.example/simple")
-    text = "from-uv https://h.example/from-file/x https://h.example/x?token=abcdef&y=1 from-pip"
-    assert indexes.redact(text, secrets=["from-file", "x"]) == (
-        "*** https://h.example/***/x https://h.example/x?token=***&y=1 ***"
-    )
-
-
 # --- uv's words -------------------------------------------------------------------------------
 
 UNSATISFIABLE = """\

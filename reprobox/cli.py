@@ -296,6 +296,7 @@ def lint(session: Session, strict: bool, as_json: bool, paths: tuple[str, ...]) 
     """
     from pathlib import Path  # noqa: PLC0415
 
+    from reprobox.console import github  # noqa: PLC0415
     from reprobox.report import lint as report  # noqa: PLC0415
     from reprobox.workflow import linting  # noqa: PLC0415
 
@@ -306,8 +307,8 @@ def lint(session: Session, strict: bool, as_json: bool, paths: tuple[str, ...]) 
         _print_json(report.as_json(found))
     else:
         write(report.render(found))
-        for line in linting.workflow_commands(session.root, found):
-            click.echo(line, err=True)
+        for line in report.for_github(found, folder=session.root) if github.is_here() else ():
+            github.command(sys.stderr, line)
     return found.exit_code(strict=strict)
 
 

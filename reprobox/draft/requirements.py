@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reprobox.credentials import redact
+from reprobox.draft.conda import NO_CONDA
 from reprobox.draft.facts import EnvironmentFound, Findings, Line, Note, PackageList, Place
 from reprobox.draft.imports import distribution_of
 from reprobox.draft.yaml_lines import shortened
@@ -154,7 +155,7 @@ def _conda(chosen: PackageList, name: str) -> list[Note]:
     some = ", ".join(re.split(r"[^A-Za-z0-9._-]", line.text)[0] for line in packages[:6])
     more = f" and {len(packages) - 6} more" if len(packages) > 6 else ""
     text = (
-        f"conda packages cannot be locked by this version: {some}{more}. They stand in {name} as comments: "
+        f"{NO_CONDA}: {some}{more}. They stand in {name} as comments: "
         "remove the `# ` before those that a Python package index gives, and put others under `system:`"
     )
     return [Note(place=Place(file=chosen.place.file, line=packages[0].place.line), text=text, lacking=True)]

@@ -271,14 +271,14 @@ def doctor(session: Session, as_json: bool) -> int:
     Example: reprobox doctor
     """
     from reprobox import doctor  # noqa: PLC0415
-    from reprobox.doctor import terminal  # noqa: PLC0415
+    from reprobox.report import doctor as report  # noqa: PLC0415
 
-    report = doctor.examine(doctor.checks(session.root))
+    found = doctor.examine(doctor.checks(session.root))
     if as_json:
-        _print_json(terminal.as_json(report))
+        _print_json(report.as_json(found))
     else:
-        write(terminal.for_stream(report, sys.stdout))
-    return report.exit_code
+        write(report.for_stream(found, sys.stdout))
+    return found.exit_code
 
 
 @cli.command()

@@ -38,9 +38,8 @@ def sealed(client: DockerClient, job: Job, *, binds: Sequence[Mount], cpus: Sequ
 
     What Docker would take from the host (name servers, limits, sizes) is given a value of its own.
     """
-    from docker.types import LogConfig  # noqa: PLC0415 (slow to import)
+    from docker.types import LogConfig, Ulimit  # noqa: PLC0415 (slow to import)
     from docker.types import Mount as DockerMount  # noqa: PLC0415
-    from docker.types import Ulimit  # noqa: PLC0415
 
     temporary = f"rw,exec,nosuid,nodev,size={job.memory or _TEMPORARY}"
     numbers = ",".join(map(str, cpus))
@@ -116,13 +115,11 @@ def least_used(wanted: int, available: int, labels: Iterable[str]) -> tuple[int,
 # --- inputs -----------------------------------------------------------------------------------
 
 
-def bindable(mount: Mount, info: Mapping[str, Any], *, by_socket: bool) -> bool:
+def bindable(mount: Mount, info: Mapping[str, Any], *, here: bool) -> bool:
     """Whether the daemon (``info``) sees the same file under the same path, and any user may read it.
 
-    A daemon on another machine, or in a virtual machine of this one, has another name. SELinux denies containers what
-    is not labelled for them.
+    Only one that is ``here`` does. SELinux denies containers what is not labelled for them.
     """
-    here = by_socket and info.get("Name") == os.uname().nodename
     labelled = any("selinux" in option for option in info.get("SecurityOptions") or ())
     return here and not labelled and bool(mount.source.stat().st_mode & stat.S_IROTH)
 

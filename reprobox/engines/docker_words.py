@@ -16,6 +16,8 @@ from reprobox.errors import (
     ReproboxError,
 )
 
+NO_BUILDX = "Docker has no buildx, and so no BuildKit"
+INSTALL_BUILDX = "install the docker-buildx plugin (package docker-buildx or docker-buildx-plugin)"
 INSTALL = "install Docker 23 or newer with its buildx plugin, or start its daemon"
 AGAIN = "start it again, then repeat the command: nothing was written"
 NOT_STARTED = b"[FATAL tini"

@@ -16,6 +16,7 @@ from reprobox.errors import BootstrapFailed, InvalidInput, ProgramMissing, Resol
 from reprobox.model import Platform
 
 NEEDS_DEBIAN = "on Debian or Ubuntu: apt-get install mmdebstrap; elsewhere choose an image as `base`"
+ADD_IDS = "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535"
 NEEDS_APT = "distribution packages are locked on Debian or Ubuntu, with their apt; the lock then serves everywhere"
 
 
@@ -155,16 +156,34 @@ def sandbox_mode() -> str:
     if os.geteuid() == 0:
         return "root"
     proc.find("newuidmap", hint="apt-get install uidmap, or run as root")
-    user = pwd.getpwuid(os.geteuid())
-    for file in (Path("/etc/subuid"), Path("/etc/subgid")):
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        if not any(line.split(":")[0] in (user.pw_name, str(user.pw_uid)) for line in lines):
-            raise BootstrapFailed(
-                f"the user {user.pw_name} has no ids of their own in {file}, which a build without root needs",
-                hint="as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "
-                f"{user.pw_name}; or run as root",
-            )
+    user, lacking = user_name(), files_without_ids()
+    if lacking:
+        raise BootstrapFailed(
+            f"the user {user} has no ids of their own in {lacking[0]}, which a build without root needs",
+            hint=f"{ADD_IDS} {user}; or run as root",
+        )
     return "unshare"
+
+
+def user_name() -> str:
+    """Who runs this; their number where they have no name."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def files_without_ids() -> tuple[str, ...]:
+    """Those of /etc/subuid and /etc/subgid that give this user no subordinate ids (subuid(5))."""
+
+    def listed(file: str) -> bool:
+        try:
+            lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return False
+        return any(line.split(":")[0] in (user_name(), str(os.geteuid())) for line in lines)
+
+    return tuple(file for file in ("/etc/subuid", "/etc/subgid") if not listed(file))
 
 
 def stanzas(text: str) -> Iterator[dict[str, str]]:

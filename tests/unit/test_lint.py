@@ -394,7 +394,11 @@ def test_without_git_a_secret_that_goes_into_the_image_is_found_wherever_it_is(t
         ("requirements.txt", "https://bob:ghp_s3cret@host.example/x.tgz\n", "unpinned-requirement"),
         ("Dockerfile", "FROM scratch\nADD https://host.example/x?token=ghp_s3cret /x\n", "unverified-download"),
         ("Dockerfile", "FROM scratch\nRUN curl https://bob:ghp_s3cret@host.example/x | sh\n", "unverified-download"),
-        ("run.sh", f"wget -q https://bob:ghp_s3cret{'0' * 80}@host.example/x\n", "fetch-at-run-time"),
+        (
+            "a.py",
+            f"import os\nos.system('wget https://bob:ghp_s3cret{'0' * 80}@host.example/x')\n",
+            "fetch-at-run-time",
+        ),
     ],
 )
 def test_a_finding_quotes_no_credentials(tmp_path: Path, file: str, text: str, rule: str) -> None:

@@ -12,6 +12,7 @@ resources      where packaged data (templates) lives
 proc           the only place that starts a process
 files          whole files or none: write beside, then rename; one process per project at a time
 cache          content-addressed files under the user's cache folder
+credentials    in addresses: left out, masked in every word, shown to the server they are for
 web            one HTTP request, patiently: redirects, retries, limits, nothing secret in an error
 registry       the registry's protocol: references, digests, blobs
 console        words, tables and progress on the terminal
@@ -33,8 +34,8 @@ draft          a folder -> the first draft of its reprobox.yaml
 engines        Context -> Image; Image, Job -> Completed
 probe          Image -> Conditions: what its libraries do on this machine, read inside
 experiment     Image, smoke -> Run
-report         Verdict -> terminal, JSON, Markdown
-doctor         this machine -> findings: what reprobox needs, whether it is here, what to do
+doctor         this machine -> diagnoses: what reprobox needs, whether it is here, what to do
+report         what a verb found -> the page that a person reads, JSON, Markdown
 workflow       the verbs, in order
 streams        the three streams as the caller left them
 command_line   what the verbs' words have in common: options, examples, order, completion

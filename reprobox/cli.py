@@ -271,14 +271,14 @@ def doctor(session: Session, as_json: bool) -> int:
     Example: reprobox doctor
     """
     from reprobox import doctor  # noqa: PLC0415
-    from reprobox.doctor import terminal  # noqa: PLC0415
+    from reprobox.report import doctor as report  # noqa: PLC0415
 
-    report = doctor.examine(doctor.checks(session.root))
+    found = doctor.examine(doctor.checks(session.root))
     if as_json:
-        _print_json(terminal.as_json(report))
+        _print_json(report.as_json(found))
     else:
-        write(terminal.for_stream(report, sys.stdout))
-    return report.exit_code
+        write(report.for_stream(found, sys.stdout))
+    return found.exit_code
 
 
 @cli.command()
@@ -296,6 +296,7 @@ def lint(session: Session, strict: bool, as_json: bool, paths: tuple[str, ...]) 
     """
     from pathlib import Path  # noqa: PLC0415
 
+    from reprobox.console import github  # noqa: PLC0415
     from reprobox.report import lint as report  # noqa: PLC0415
     from reprobox.workflow import linting  # noqa: PLC0415
 
@@ -306,8 +307,8 @@ def lint(session: Session, strict: bool, as_json: bool, paths: tuple[str, ...]) 
         _print_json(report.as_json(found))
     else:
         write(report.render(found))
-        for line in linting.workflow_commands(session.root, found):
-            click.echo(line, err=True)
+        for line in report.for_github(found, folder=session.root) if github.is_here() else ():
+            github.command(sys.stderr, line)
     return found.exit_code(strict=strict)
 
 

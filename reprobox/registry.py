@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from reprobox import cache, proc
+from reprobox.credentials import basic, without_credentials
 from reprobox.errors import HashMismatch, InvalidInput, ProgramMissing, RegistryFailed
 from reprobox.model import Digest, LockedImage, Platform
-from reprobox.web import Answer, Patience, Web, WebFailed, is_loopback, shown
+from reprobox.web import Answer, Patience, Web, WebFailed, is_loopback
 
 DEFAULT_REGISTRY = "docker.io"
 _DEFAULT_HOST = "registry-1.docker.io"
@@ -135,7 +136,7 @@ class Credentials:
 
     @property
     def basic(self) -> str:
-        return "Basic " + base64.b64encode(f"{self.user}:{self.secret}".encode()).decode()
+        return basic(self.user, self.secret)
 
 
 def docker_credentials(registry: str) -> Credentials | None:
@@ -439,11 +440,13 @@ class Registry:
                 content = _json(body) if body is not None else None
                 status = answer.status
         except WebFailed as error:
-            raise _unreachable(reference, error, f"the token service {shown(realm)} of {reference.registry}") from None
+            raise _unreachable(
+                reference, error, f"the token service {without_credentials(realm)} of {reference.registry}"
+            ) from None
         token = (content.get("token") or content.get("access_token")) if isinstance(content, dict) else None
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
             raise RegistryFailed(
-                f"the token service {shown(realm)} of {reference.registry} gave no token (HTTP {status})",
+                f"the token service {without_credentials(realm)} of {reference.registry} gave no token (HTTP {status})",
                 hint="try again later; if it stays, ask whoever runs the registry",
             )
         return token

@@ -13,7 +13,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -25,8 +25,8 @@ from reprobox.files import STATE_FOLDER, explain, read_plain, state_folder, stat
 from reprobox.model import MEBIBYTE, SMALL_INPUT, Digest, Project, ProjectTree, TreeFile
 
 __all__ = [
-    "OWN_FILES", "OWN_FOLDERS", "RENDERED_FILES", "RENDERED_MARK", "digests", "is_own", "is_rendered", "read",
-    "tracked",
+    "OWN_FILES", "OWN_FOLDERS", "RENDERED_FILES", "RENDERED_MARK", "digests", "git", "is_own", "is_rendered", "read",
+    "tracked", "walk",
 ]  # fmt: skip
 
 RENDERED_MARK = b"rendered by reprobox"
@@ -82,7 +82,7 @@ def read(project: Project) -> ProjectTree:
     prefix = _prefix(root)
     inputs = _inputs(project)
     if prefix is None:
-        names = [path for path in _walk(root, set(_outputs(project))) if path not in inputs]
+        names = [path for path in walk(root, but=set(_outputs(project))) if path not in inputs]
     else:
         names = _tracked(root, PurePosixPath())
         if not names:
@@ -109,6 +109,46 @@ def digests(root: Path, paths: Iterable[PurePosixPath]) -> Mapping[PurePosixPath
 def tracked(root: Path) -> tuple[PurePosixPath, ...] | None:
     """What git tracks below ``root``, or None where there is no git. Raises as ``read`` does."""
     return None if _prefix(root) is None else tuple(_tracked(root, PurePosixPath()))
+
+
+def _raise(name: str, error: InvalidInput) -> None:
+    raise error
+
+
+def walk(
+    root: Path, *, but: Container[PurePosixPath] = (), refuse: Callable[[str, InvalidInput], None] = _raise
+) -> Iterator[PurePosixPath]:
+    """All files and links below a folder that no git looks after, ``but`` some, and never what nobody would commit.
+
+    ``refuse`` is told each path that cannot be one of a tree, and why; by default it raises InvalidInput.
+    """
+    waiting = [b""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(os.path.join(os.fsencode(root), folder)) as found:  # noqa: PTH118
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            name = os.fsdecode(folder)
+            refused = explain(error, f"cannot read the folder {name or root}")
+            refused.__cause__ = error
+            refuse(name or ".", refused)
+            continue
+        for entry in entries:
+            if os.fsdecode(entry.name) in NEVER_COMMITTED:
+                continue
+            below = folder + b"/" + entry.name if folder else entry.name
+            try:
+                path = _checked(below)
+            except InvalidInput as error:
+                refuse(os.fsdecode(below), error)
+                continue
+            if path in but or (is_own(path) and path.name in OWN_FOLDERS):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(below)
+            else:
+                yield path
 
 
 # --- which files ------------------------------------------------------------------------------
@@ -210,30 +250,6 @@ def _lstat(root: Path, path: PurePosixPath, folders: dict[PurePosixPath, bool]) 
         raise explain(error, f"cannot read {path}") from error
 
 
-def _walk(root: Path, outputs: set[PurePosixPath]) -> list[PurePosixPath]:
-    """All files and links below a folder that no git looks after."""
-    found: list[PurePosixPath] = []
-    waiting = [b""]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            with os.scandir(os.path.join(os.fsencode(root), folder)) as entries:  # noqa: PTH118
-                for entry in entries:
-                    if os.fsdecode(entry.name) in NEVER_COMMITTED:
-                        continue
-                    name = folder + b"/" + entry.name if folder else entry.name
-                    path = _checked(name)
-                    if path in outputs or (is_own(path) and path.name in OWN_FOLDERS):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(name)
-                    else:
-                        found.append(path)
-        except OSError as error:
-            raise explain(error, f"cannot read the folder {os.fsdecode(folder) or root}") from error
-    return found
-
-
 def _checked(name: bytes) -> PurePosixPath:
     """A path as the operating system has it. Refuses, by name, what no other machine could be told."""
     try:
@@ -257,7 +273,11 @@ def _listed(paths: Iterable[PurePosixPath]) -> str:
 # --- git --------------------------------------------------------------------------------------
 
 
-def _git(folder: Path, *arguments: str, check: bool = True) -> proc.Finished:
+def git(folder: Path, *arguments: str, check: bool = True) -> proc.Finished:
+    """git about the checkout of ``folder``, whatever the environment (a hook's, say) calls the current one.
+
+    Raises ProgramMissing, and with ``check`` ProgramFailed.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in _PLACE_VARIABLES}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
@@ -285,7 +305,7 @@ def _prefix(root: Path) -> bytes | None:
     """The path of ``root`` inside its git checkout, ending in a slash if not empty; None where there is no git."""
     if not any(os.path.lexists(folder / ".git") for folder in (root, *root.parents)):
         return None
-    found = _git(root, "rev-parse", "--show-prefix", check=False)
+    found = git(root, "rev-parse", "--show-prefix", check=False)
     if found.code == 0:
         return found.stdout.removesuffix(b"\n")
     # In these words git has looked and found none: a `.git` further up is something else.
@@ -297,7 +317,7 @@ def _prefix(root: Path) -> bytes | None:
 def _tracked(root: Path, folder: PurePosixPath) -> list[PurePosixPath]:
     """What git tracks in a checkout below ``root``, and in its submodules."""
     found: dict[PurePosixPath, None] = {}
-    for line in _git(root / folder, "ls-files", "-s", "-z").stdout.split(b"\0"):
+    for line in git(root / folder, "ls-files", "-s", "-z").stdout.split(b"\0"):
         if not line:
             continue
         facts, _, name = line.partition(b"\t")
@@ -315,7 +335,7 @@ def _tracked(root: Path, folder: PurePosixPath) -> list[PurePosixPath]:
 
 def _dirty(project: Project, prefix: bytes, own: set[PurePosixPath]) -> bool:
     """Whether a file of the project's differs from the last commit; reprobox's own files do not count."""
-    status = _git(
+    status = git(
         project.root,
         "status",
         "--porcelain=v1",
@@ -331,7 +351,7 @@ def _dirty(project: Project, prefix: bytes, own: set[PurePosixPath]) -> bool:
 
 
 def _revision(root: Path) -> str | None:
-    found = _git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False)
+    found = git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False)
     return found.text.strip() if found.code == 0 else None
 
 

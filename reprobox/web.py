@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from reprobox import __version__
+from reprobox.credentials import without_credentials
 
 CHUNK = 256 * 1024
 TIMEOUT = 60.0
@@ -203,7 +204,7 @@ class Web:
         url = urllib.parse.urlunsplit(parts._replace(netloc=host, fragment=""))
         loopback = is_loopback(host)
         if parts.scheme != "https" and not (parts.scheme == "http" and (loopback or self._plain)):
-            raise WebFailed(f"the address {shown(url)} is not https", tls=True)
+            raise WebFailed(f"the address {without_credentials(url)} is not https", tls=True)
         request = urllib.request.Request(  # noqa: S310 (the scheme was looked at)
             url, data=data, headers={"User-Agent": f"reprobox/{__version__}", **headers}
         )
@@ -230,12 +231,6 @@ class Web:
 def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urllib.parse.urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def shown(url: str) -> str:
-    """An address as it may stand in a message: without credentials and without its query, which may hold some."""
-    parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def is_loopback(host: str) -> bool:

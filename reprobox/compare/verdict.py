@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress, count
 from operator import ne
 from pathlib import PurePosixPath
+from typing import Protocol
 
 from reprobox.baseline import KEPT_EACH, Baseline, Baselines, RecordedControl, RecordedOutput
 from reprobox.compare import rules
-from reprobox.console import Step
 from reprobox.errors import InvalidInput, ReproboxError, Uncomparable
 from reprobox.hardware import describe
 from reprobox.model import Digest, Finding, HardwareClass, Output, OutputFile, Run, Status
@@ -30,6 +30,12 @@ _GRAVITY = (
     Status.NO_BASELINE,
 )
 """Failing words, the one that names a whole verdict first: what is wrong before what could not be told."""
+
+
+class Step(Protocol):
+    """Who hears how far it is, such as the console's."""
+
+    def advance(self, done: float, total: float | None, *, unit: str = "", what: str = "") -> None: ...
 
 
 def judge(
@@ -56,9 +62,10 @@ def judge(
         which = f"run {number} of {len(runs)}: " if len(runs) > 1 else ""
         return (Finding(path=RUN, status=Status.RUN_FAILED, passes=False, detail=f"{which}{_failure(run)}"),)
     bench = _Bench(outputs, runs, hardware, baselines, kept or {})
-    findings, paths, step = [], bench.paths(), step or Step()
+    findings, paths = [], bench.paths()
     for number, path in enumerate(paths):
-        step.advance(number, len(paths), unit="files", what=str(path))
+        if step:
+            step.advance(number, len(paths), unit="files", what=str(path))
         findings.append(bench.finding(path))
     if control is not None:
         findings.append(_judge_control(outputs, runs[0], control))

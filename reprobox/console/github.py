@@ -19,22 +19,44 @@ def is_here() -> bool:
 def errors(exception: ReproboxError, folder: Path | None) -> list[str]:
     """Errors as GitHub Actions shows them beside the code: one for each problem of a config."""
     if not isinstance(exception, InvalidConfig):
-        return [f"::error::{_data(exception.message)}"]
-    place = _below_workspace(folder)
+        return [annotation("error", exception.message)]
     lines = []
     for problem in exception.problems:
-        file = "" if place is None else f" file={_property(str(place / exception.file))}"
-        line = f",line={problem.line}" if file and problem.line else ""
         words = f"{problem.path}: {problem.message}" if problem.path else problem.message
-        lines.append(f"::error{file}{line}::{_data(words + (f' ({problem.hint})' if problem.hint else ''))}")
+        text = words + (f" ({problem.hint})" if problem.hint else "")
+        lines.append(annotation("error", text, file=exception.file, line=problem.line, folder=folder))
     return lines
+
+
+def annotation(
+    severity: str,
+    text: str,
+    *,
+    file: str | None = None,
+    line: int | None = None,
+    title: str | None = None,
+    folder: Path | None = None,
+) -> str:
+    """The workflow command that shows ``text`` (``severity``: error or warning) beside a line of ``file``.
+
+    ``file`` lies in ``folder``; it is left out, with its line, where that is outside of GitHub's checkout.
+    """
+    place = _below_workspace(folder)
+    known = {
+        "file": str(place / file) if place is not None and file else None,
+        "line": str(line) if place is not None and file and line else None,
+        "title": title,
+    }
+    properties = ",".join(f"{name}={_property(value)}" for name, value in known.items() if value)
+    return f"::{severity}{' ' if properties else ''}{properties}::{_data(text)}"
 
 
 def _below_workspace(folder: Path | None) -> PurePosixPath | None:
     workspace = os.environ.get("GITHUB_WORKSPACE")
-    if not workspace or folder is None or not folder.is_relative_to(Path(workspace).resolve()):
+    if not workspace or folder is None:
         return None
-    return PurePosixPath(folder.relative_to(Path(workspace).resolve()))
+    here, top = folder.resolve(), Path(workspace).resolve()
+    return PurePosixPath(here.relative_to(top)) if here.is_relative_to(top) else None
 
 
 def _data(text: str) -> str:
@@ -49,7 +71,7 @@ def _property(text: str) -> str:
 def write(stream: TextIO, text: str) -> None:
     """One write, so that lines of several threads stay whole; inert where GitHub Actions would obey a line."""
     if is_here():
-        text = "\n".join(map(_inert, text.split("\n")))
+        text = "\n".join(map(inert, text.split("\n")))
     command(stream, text)
 
 
@@ -59,5 +81,6 @@ def command(stream: TextIO, text: str) -> None:
         stream.flush()
 
 
-def _inert(line: str) -> str:
+def inert(line: str) -> str:
+    """A line that GitHub Actions does not obey."""
     return ("| " + line if line.lstrip().startswith("::") else line).replace("##[", "## [")

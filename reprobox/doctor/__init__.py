@@ -1,4 +1,4 @@
-"""This machine -> findings: what reprobox needs, whether it is here, what to do. It changes nothing.
+"""This machine -> diagnoses: what reprobox needs, whether it is here, what to do. It changes nothing.
 
 Each check is two functions: one that looks (and is bounded in time), one that judges what was seen, which is pure.
 """
@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reprobox.doctor.finding import Condition, Finding, Report, problem, warning
+from reprobox.doctor.diagnosis import Condition, Diagnosis, Examination, problem, warning
 from reprobox.errors import ReproboxError
 from reprobox.model import BootstrapBase, Project
 
-__all__ = ["Check", "Condition", "Finding", "Report", "checks", "examine"]
+__all__ = ["Check", "Condition", "Diagnosis", "Examination", "checks", "examine"]
 
 DEADLINE = 12.0
 """Seconds for all checks together, which run at once. Each bounds its own parts; this catches what does not."""
@@ -27,7 +27,7 @@ class Check:
 
     section: str
     subject: str
-    look: Callable[[], Iterable[Finding]]
+    look: Callable[[], Iterable[Diagnosis]]
     needed: bool = False
 
 
@@ -60,12 +60,12 @@ def checks(root: Path) -> tuple[Check, ...]:
 
 @dataclass
 class _Answer:
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Diagnosis] = field(default_factory=list)
     complete: bool = False
     fault: Exception | None = None
 
 
-def examine(wanted: Iterable[Check], *, deadline: float = DEADLINE) -> Report:
+def examine(wanted: Iterable[Check], *, deadline: float = DEADLINE) -> Examination:
     """All checks at once; one that has not ended after ``deadline`` seconds is told as such, not waited for."""
     wanted = tuple(wanted)
     answers = [_Answer() for _ in wanted]
@@ -76,7 +76,7 @@ def examine(wanted: Iterable[Check], *, deadline: float = DEADLINE) -> Report:
     end = time.monotonic() + deadline
     for thread in threads:
         thread.start()
-    sections: dict[str, tuple[Finding, ...]] = {}
+    sections: dict[str, tuple[Diagnosis, ...]] = {}
     for check, answer, thread in zip(wanted, answers, threads, strict=True):
         thread.join(max(0.0, end - time.monotonic()))
         if answer.fault:
@@ -88,7 +88,7 @@ def examine(wanted: Iterable[Check], *, deadline: float = DEADLINE) -> Report:
                 grave(check.subject, f"no answer within {deadline:g} s", "something hangs: see what, and restart it")
             )
         sections[check.section] = (*sections.get(check.section, ()), *findings)
-    return Report(sections=sections)
+    return Examination(sections=sections)
 
 
 def _look(check: Check, answer: _Answer) -> None:

@@ -1,4 +1,4 @@
-"""The programs beside the engine: uv, git, and what bootstraps a distribution -> findings."""
+"""The programs beside the engine: uv, git, and what bootstraps a distribution -> diagnoses."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reprobox import proc
-from reprobox.doctor.finding import Finding, absent, ok, problem, warning
+from reprobox.credentials import without_credentials
+from reprobox.doctor.diagnosis import Diagnosis, absent, ok, problem, warning
 from reprobox.errors import ProgramMissing, ReproboxError
 from reprobox.model import BootstrapBase
 from reprobox.resolvers import debian
 from reprobox.resolvers.apt import keyring
-from reprobox.web import Patience, Web, WebFailed, shown
+from reprobox.web import Patience, Web, WebFailed
 
 _PATIENCE = 5.0
 _OTHERWISE = BootstrapBase(distribution="debian", suite="stable")
 """Whose mirror is looked at where no project names one."""
 
 
-def uv() -> Iterator[Finding]:
+def uv() -> Iterator[Diagnosis]:
     from uv import find_uv_bin  # noqa: PLC0415 (slow to import)
 
     try:
@@ -35,7 +36,7 @@ def uv() -> Iterator[Finding]:
 # --- git --------------------------------------------------------------------------------------
 
 
-def git(root: Path) -> Iterator[Finding]:
+def git(root: Path) -> Iterator[Diagnosis]:
     def ask(*words: str) -> str | None:
         try:
             done = proc.run(["git", *words], check=False, timeout=_PATIENCE)
@@ -48,7 +49,7 @@ def git(root: Path) -> Iterator[Finding]:
     yield from judge_git(ask("--version"), ask("lfs", "version") if wants else None, wants_lfs=wants)
 
 
-def judge_git(version: str | None, lfs: str | None, *, wants_lfs: bool) -> Iterator[Finding]:
+def judge_git(version: str | None, lfs: str | None, *, wants_lfs: bool) -> Iterator[Diagnosis]:
     """What `git --version` and `git lfs version` said; None: not installed."""
     if version is None:
         yield warning("git", "not installed: a project under git cannot be read", "install git")
@@ -77,7 +78,7 @@ class Bootstrap:
     keys: str = ""
 
 
-def bootstrap(base: BootstrapBase | None) -> Iterator[Finding]:
+def bootstrap(base: BootstrapBase | None) -> Iterator[Diagnosis]:
     """``base``: the one that the project asks for."""
     missing = tuple(name for name in ("mmdebstrap", "apt-get", "dpkg") if shutil.which(name) is None)
     wanted, base = base is not None, base or _OTHERWISE
@@ -102,7 +103,7 @@ def bootstrap(base: BootstrapBase | None) -> Iterator[Finding]:
         yield _mirror(base)
 
 
-def judge_bootstrap(found: Bootstrap) -> Finding:
+def judge_bootstrap(found: Bootstrap) -> Diagnosis:
     if found.missing:
         fact = f"{' and '.join(found.missing)} not installed"
         if found.wanted:
@@ -112,7 +113,7 @@ def judge_bootstrap(found: Bootstrap) -> Finding:
     return ok("mmdebstrap", f"{found.version.removeprefix('mmdebstrap ')}, as {found.sandbox}, keys in {found.keys}")
 
 
-def _mirror(base: BootstrapBase) -> Finding:
+def _mirror(base: BootstrapBase) -> Diagnosis:
     named = f"{base.distribution} {base.suite}"
     variable = debian.distribution_named(base.distribution).variable
     try:
@@ -124,11 +125,11 @@ def _mirror(base: BootstrapBase) -> Finding:
         with web.request(f"{place}/dists/{base.suite}/InRelease") as answer:
             status = answer.status
     except WebFailed as error:
-        return judge_mirror(named, shown(place), error.reason, variable)
-    return judge_mirror(named, shown(place), status, variable)
+        return judge_mirror(named, without_credentials(place), error.reason, variable)
+    return judge_mirror(named, without_credentials(place), status, variable)
 
 
-def judge_mirror(named: str, place: str, answer: int | str, variable: str) -> Finding:
+def judge_mirror(named: str, place: str, answer: int | str, variable: str) -> Diagnosis:
     """``answer``: the status of its Release file, or why there was none."""
     if answer == 200:
         return ok("Mirror", f"{place} has {named}")

@@ -1,8 +1,7 @@
-"""Docker: its client, its daemon, its builder -> findings."""
+"""Docker: its client, its daemon, its builder -> diagnoses."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,21 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from reprobox import proc
-from reprobox.doctor.finding import Finding, ok, problem, warning
+from reprobox.doctor.diagnosis import Diagnosis, ok, problem, warning
 from reprobox.doctor.machine import judge_space, read_space
 from reprobox.engines import docker_context
 from reprobox.engines.docker import require_usable
-from reprobox.engines.docker_words import GONE, INSTALL
+from reprobox.engines.docker_words import GONE, INSTALL, INSTALL_BUILDX, NO_BUILDX
 from reprobox.errors import ProgramMissing, ReproboxError
 
 PATIENCE = 5.0
 """Seconds for each answer of a program or of the daemon."""
 
-_BUILDX = "install the docker-buildx plugin (package docker-buildx or docker-buildx-plugin)"
 _OTHER_BUILDER = "look at `docker buildx ls`; `docker buildx use default` goes back to the daemon's own builder"
 
 
-def client() -> Iterator[Finding]:
+def client() -> Iterator[Diagnosis]:
     try:
         said: str | None = proc.run(["docker", "--version"], check=False, timeout=PATIENCE).text
     except ProgramMissing:
@@ -32,7 +30,7 @@ def client() -> Iterator[Finding]:
     yield judge_client(said)
 
 
-def judge_client(said: str | None) -> Finding:
+def judge_client(said: str | None) -> Diagnosis:
     """What `docker --version` said; None: there is no such program."""
     if said is None:
         return problem("Docker client", "not installed", INSTALL)
@@ -46,7 +44,7 @@ def judge_client(said: str | None) -> Finding:
     return ok("Docker client", found[1] if found else said.strip())
 
 
-def daemon() -> Iterator[Finding]:
+def daemon() -> Iterator[Diagnosis]:
     try:
         endpoint = docker_context.active()
         version, info = docker_context.ask(endpoint, patience=PATIENCE)
@@ -55,13 +53,13 @@ def daemon() -> Iterator[Finding]:
         yield problem("Docker daemon", error.message, error.hint or INSTALL)
         return
     yield ok("Docker daemon", f"{version['Version']} (API {version['ApiVersion']}) at {endpoint}")
-    yield from judge_daemon(info, local=endpoint.by_socket and info.get("Name") == os.uname().nodename)
+    yield from judge_daemon(info, local=endpoint.is_here(info))
     root = Path(str(info.get("DockerRootDir", "/")))
-    if endpoint.by_socket and info.get("Name") == os.uname().nodename and root.is_dir():
+    if endpoint.is_here(info) and root.is_dir():
         yield judge_space("Docker's data", read_space(root))
 
 
-def judge_daemon(info: Mapping[str, Any], *, local: bool) -> Iterator[Finding]:
+def judge_daemon(info: Mapping[str, Any], *, local: bool) -> Iterator[Diagnosis]:
     """The daemon's /info -> what it can give a run."""
     rootless = "name=rootless" in (info.get("SecurityOptions") or ())
     containerd = "io.containerd.snapshotter.v1" in str(info.get("DriverStatus"))
@@ -99,7 +97,7 @@ class Builder:
     error: str = ""
 
 
-def builder() -> Iterator[Finding]:
+def builder() -> Iterator[Diagnosis]:
     try:
         plugin = proc.run(["docker", "buildx", "version"], check=False, timeout=PATIENCE)
     except ProgramMissing:
@@ -120,12 +118,12 @@ def builder() -> Iterator[Finding]:
         yield judge_builder(read_builder(said.text) if said.code == 0 else said.tail, endpoint.context)
 
 
-def judge_buildx(code: int, said: str) -> Finding:
+def judge_buildx(code: int, said: str) -> Diagnosis:
     """What `docker buildx version` said."""
     if code:
-        return problem("buildx", "Docker has no buildx, and so no BuildKit", _BUILDX)
+        return problem("buildx", NO_BUILDX, INSTALL_BUILDX)
     if "buildah" in said.lower():
-        return problem("buildx", f"Podman's stand-in: {said.strip()}", _BUILDX)
+        return problem("buildx", f"Podman's stand-in: {said.strip()}", INSTALL_BUILDX)
     found = re.search(r"\bv?(\d+\.\S+)", said)
     return ok("buildx", found[1] if found else said.strip())
 
@@ -147,7 +145,7 @@ def read_builder(text: str) -> Builder:
     )
 
 
-def judge_builder(found: Builder | str, context: str | None) -> Finding:
+def judge_builder(found: Builder | str, context: str | None) -> Diagnosis:
     """The builder, or buildx's complaint; ``context``: the Docker context that is meant, None for DOCKER_HOST."""
     if isinstance(found, str):
         return problem(

@@ -1,4 +1,4 @@
-"""NVIDIA: driver, devices, the toolkit that hands them to a container -> findings. A machine without is well."""
+"""NVIDIA: driver, devices, the toolkit that hands them to a container -> diagnoses. A machine without is well."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reprobox import proc
-from reprobox.doctor.finding import Finding, absent, ok, warning
+from reprobox.doctor.diagnosis import Diagnosis, absent, ok, warning
 from reprobox.engines import docker_context
 from reprobox.errors import ProgramMissing, ReproboxError
+from reprobox.hardware import driver_version
 
 _PATIENCE = 5.0
 _KERNEL_SIDE = Path("/proc/driver/nvidia/version")
@@ -37,10 +38,10 @@ class Driver:
     complaint: str = ""
 
 
-def gpu() -> Iterator[Finding]:
+def gpu() -> Iterator[Diagnosis]:
     kernel = None
     if _KERNEL_SIDE.exists():
-        kernel = read_kernel_module(_KERNEL_SIDE.read_text(encoding="utf-8", errors="replace"))
+        kernel = driver_version(_KERNEL_SIDE.read_text(encoding="utf-8", errors="replace")) or "of no known version"
     driver = _ask_driver()
     yield judge_driver(driver, kernel)
     if driver is None or not driver.devices:
@@ -87,13 +88,7 @@ def read_driver(header: str, devices: str) -> Driver:
     return Driver(version=version[1] if version else "", cuda=cuda[1] if cuda else "", devices=tuple(found))
 
 
-def read_kernel_module(text: str) -> str:
-    """The text of /proc/driver/nvidia/version -> the version of the kernel's module, or an empty text; pure."""
-    found = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s", text, re.MULTILINE)
-    return found[1] if found else ""
-
-
-def judge_driver(found: Driver | None, kernel: str | None) -> Finding:
+def judge_driver(found: Driver | None, kernel: str | None) -> Diagnosis:
     """``kernel`` is the version of the kernel's module, None where it is not loaded."""
     if found is None:
         if kernel is None:
@@ -117,7 +112,7 @@ def judge_driver(found: Driver | None, kernel: str | None) -> Finding:
     return ok("NVIDIA", f"{told}; driver {found.version}, CUDA up to {found.cuda or 'unknown'}")
 
 
-def judge_toolkit(installed: bool, runtimes: tuple[str, ...], *, cdi: bool) -> Finding:
+def judge_toolkit(installed: bool, runtimes: tuple[str, ...], *, cdi: bool) -> Diagnosis:
     """Whether Docker can hand a GPU on: by NVIDIA's runtime, or by CDI."""
     ways = [word for word, there in (("NVIDIA's runtime", "nvidia" in runtimes), ("CDI", cdi)) if there]
     if ways:

@@ -1,23 +1,23 @@
-"""The machine: processor, clock, disks, user namespaces, Apptainer -> findings."""
+"""The machine: processor, clock, disks, user namespaces, Apptainer -> diagnoses."""
 
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from reprobox import cache, hardware, proc
 from reprobox.console import size
-from reprobox.doctor.finding import Finding, absent, ok, problem, warning
+from reprobox.doctor.diagnosis import Diagnosis, absent, ok, problem, warning
 from reprobox.errors import ProgramMissing
 from reprobox.model import Platform
+from reprobox.resolvers import debian
 
 _CPUINFO = Path("/proc/cpuinfo")
 _GIB = 1 << 30
@@ -30,7 +30,7 @@ _PATIENCE = 5.0
 # --- processor, clock -------------------------------------------------------------------------
 
 
-def processor() -> Iterator[Finding]:
+def processor() -> Iterator[Diagnosis]:
     yield ok("Python", f"{sys.version.split()[0]} ({sys.executable})")
     yield judge_clock(time.time())
     machine = os.uname().machine
@@ -52,7 +52,7 @@ def processor() -> Iterator[Finding]:
         yield ok("Processor", f"{cpu.name}; fits `determinism: portable`")
 
 
-def judge_clock(now: float) -> Finding:
+def judge_clock(now: float) -> Diagnosis:
     """``now``: seconds since 1970."""
     shown = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
     if now < _YEAR_2020:
@@ -82,7 +82,7 @@ def read_space(folder: Path) -> Space:
         return Space(path=str(folder), free=None, reason=error.strerror or str(error))
 
 
-def judge_space(subject: str, found: Space, *, used: str = "", written: bool = False) -> Finding:
+def judge_space(subject: str, found: Space, *, used: str = "", written: bool = False) -> Diagnosis:
     """Warns below 5 GiB; below 1 GiB nothing can be built. ``written``: reprobox itself writes there."""
     if found.free is None:
         return warning(subject, f"{found.path}: {found.reason}", "see that the folder can be read")
@@ -96,7 +96,7 @@ def judge_space(subject: str, found: Space, *, used: str = "", written: bool = F
     return ok(subject, fact)
 
 
-def disks(root: Path) -> Iterator[Finding]:
+def disks(root: Path) -> Iterator[Diagnosis]:
     held = sum(path.stat().st_size for path in (cache.folder() / "sha256").rglob("*") if path.is_file())
     yield judge_space("Cache", read_space(cache.folder()), used=f" ({size(held)} used)", written=True)
     yield judge_space("Project's disk", read_space(root))
@@ -115,46 +115,31 @@ class Namespaces:
     clone: str | None = None
     most: str | None = None
     apparmor: str | None = None
-    subuid: bool = True
-    subgid: bool = True
+    without_ids: tuple[str, ...] = ()
     newuidmap: bool = True
 
 
-def namespaces() -> Iterator[Finding]:
+def namespaces() -> Iterator[Diagnosis]:
     def switch(path: str) -> str | None:
         try:
             return (Path("/proc/sys") / path).read_text(encoding="utf-8").strip()
         except OSError:
             return None
 
-    def listed(file: str, names: Iterable[str]) -> bool:
-        try:
-            lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return False
-        return any(line.split(":")[0] in names for line in lines)
-
-    number = os.geteuid()
-    try:
-        user = pwd.getpwuid(number).pw_name
-    except KeyError:
-        user = str(number)
-    names = (user, str(number))
     yield judge_namespaces(
         Namespaces(
-            root=number == 0,
-            user=user,
+            root=os.geteuid() == 0,
+            user=debian.user_name() or str(os.geteuid()),
             clone=switch("kernel/unprivileged_userns_clone"),
             most=switch("user/max_user_namespaces"),
             apparmor=switch("kernel/apparmor_restrict_unprivileged_userns"),
-            subuid=listed("/etc/subuid", names),
-            subgid=listed("/etc/subgid", names),
+            without_ids=debian.files_without_ids(),
             newuidmap=shutil.which("newuidmap") is not None,
         )
     )
 
 
-def judge_namespaces(found: Namespaces) -> Finding:
+def judge_namespaces(found: Namespaces) -> Diagnosis:
     """Bootstrapped bases, rootless Docker and Apptainer want them; root does not."""
     subject = "User namespaces"
     if found.root:
@@ -162,14 +147,12 @@ def judge_namespaces(found: Namespaces) -> Finding:
     if "0" in (found.most, found.clone):
         switch = "user.max_user_namespaces=15000" if found.most == "0" else "kernel.unprivileged_userns_clone=1"
         return warning(subject, "only root may make them", f"as root: sysctl {switch}")
-    if not (found.subuid and found.subgid):
-        files = " and ".join(
-            name for name, there in (("/etc/subuid", found.subuid), ("/etc/subgid", found.subgid)) if not there
-        )
+    if found.without_ids:
+        files = " and ".join(found.without_ids)
         return warning(
             subject,
             f"{found.user} has no ids of their own in {files}",
-            f"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {found.user}",
+            f"{debian.ADD_IDS} {found.user}",
         )
     if not found.newuidmap:
         return warning(subject, "newuidmap is not installed", "apt-get install uidmap, or the package of your system")
@@ -196,7 +179,7 @@ class ApptainerFacts:
     squashfs: str | None = None
 
 
-def apptainer() -> Iterator[Finding]:
+def apptainer() -> Iterator[Diagnosis]:
     def ask(*words: str) -> str | None:
         try:
             done = proc.run(words, check=False, timeout=_PATIENCE)
@@ -221,7 +204,7 @@ def apptainer() -> Iterator[Finding]:
     )
 
 
-def judge_apptainer(found: ApptainerFacts) -> Iterator[Finding]:
+def judge_apptainer(found: ApptainerFacts) -> Iterator[Diagnosis]:
     if not found.said:
         yield absent("Apptainer", "not installed (optional)", "only for .sif images: install Apptainer 1.5 or newer")
         return

@@ -1,4 +1,4 @@
-"""What stands between this machine and the package index: certificates, proxies, a re-signed TLS -> findings."""
+"""What stands between this machine and the package index: certificates, proxies, a re-signed TLS -> diagnoses."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from reprobox.doctor.finding import Finding, ok, problem, warning
+from reprobox.credentials import basic_of, redact, without_credentials
+from reprobox.doctor.diagnosis import Diagnosis, ok, problem, warning
 from reprobox.errors import ReproboxError
-from reprobox.resolvers.indexes import default_index, redact, without_credentials
+from reprobox.resolvers.indexes import default_index
 
 _PATIENCE = 3.0
 """Seconds for each of at most three handshakes."""
@@ -38,7 +39,7 @@ class Bundle:
     reason: str = ""
 
 
-def certificates() -> Iterator[Finding]:
+def certificates() -> Iterator[Diagnosis]:
     chosen = next(((name, os.environ[name]) for name in _BUNDLES if os.environ.get(name)), None)
     yield judge_bundle(None if chosen is None else read_bundle(*chosen, now=time.time()))
 
@@ -66,7 +67,7 @@ def name_of(subject: Any) -> str:
     return str(fields.get("commonName") or fields.get("organizationName") or "one without a name")
 
 
-def judge_bundle(found: Bundle | None) -> Finding:
+def judge_bundle(found: Bundle | None) -> Diagnosis:
     if found is None:
         return ok("Certificates", "the system's own; neither REPROBOX_CA_BUNDLE nor SSL_CERT_FILE is set")
     named = f"{found.variable} {found.path}"
@@ -81,11 +82,11 @@ def judge_bundle(found: Bundle | None) -> Finding:
 # --- proxies ----------------------------------------------------------------------------------
 
 
-def proxies() -> Iterator[Finding]:
+def proxies() -> Iterator[Diagnosis]:
     yield judge_proxies(os.environ)
 
 
-def judge_proxies(environ: Mapping[str, str]) -> Finding:
+def judge_proxies(environ: Mapping[str, str]) -> Diagnosis:
     """The variables of proxies, their credentials left out; builds get them as secrets."""
     found = {name: value for name in _PROXIES if (value := environ.get(name.lower()) or environ.get(name))}
     for name, value in found.items():
@@ -114,7 +115,7 @@ class Trust:
     unreachable: str = ""
 
 
-def index() -> Iterator[Finding]:
+def index() -> Iterator[Diagnosis]:
     try:
         place = default_index()
     except ReproboxError as error:
@@ -128,7 +129,7 @@ def index() -> Iterator[Finding]:
     yield judge_trust(shown, read_trust(parts.hostname, parts.port or 443, bundle), bundle=bundle is not None)
 
 
-def judge_trust(shown: str, found: Trust, *, bundle: bool) -> Finding:
+def judge_trust(shown: str, found: Trust, *, bundle: bool) -> Diagnosis:
     """``shown`` is the index's address; ``bundle``: the user names certificates of their own."""
     subject = "Package index"
     if found.unreachable:
@@ -207,10 +208,8 @@ def _issuer(host: str, port: int, context: ssl.SSLContext) -> str:
     if proxy and not urllib.request.proxy_bypass(host):
         way = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         connection = http.client.HTTPSConnection(way.hostname or "", way.port or 80, timeout=_PATIENCE, context=context)
-        headers = {}
-        if way.username:
-            user, password = unquote(way.username), unquote(way.password or "")
-            headers["Proxy-Authorization"] = _basic(user, password)
+        own = basic_of(way.geturl())
+        headers = {"Proxy-Authorization": own} if own else {}
         connection.set_tunnel(host, port, headers=headers)
     else:
         connection = http.client.HTTPSConnection(host, port, timeout=_PATIENCE, context=context)
@@ -220,9 +219,3 @@ def _issuer(host: str, port: int, context: ssl.SSLContext) -> str:
         return name_of(found.get("issuer") if found else None)
     finally:
         connection.close()
-
-
-def _basic(user: str, password: str) -> str:
-    import base64  # noqa: PLC0415
-
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()

@@ -1,4 +1,4 @@
-"""The project in this folder: its lock, its baseline for this machine, its image -> findings."""
+"""The project in this folder: its lock, its baseline for this machine, its image -> diagnoses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reprobox import baseline as baselines
 from reprobox import config, hardware, lockfile
-from reprobox.doctor.finding import Finding, absent, ok, problem, warning
+from reprobox.doctor.diagnosis import Diagnosis, absent, ok, problem, warning
 from reprobox.errors import ReproboxError
 from reprobox.files import STATE_FOLDER
 from reprobox.lockfile import LOCK_FILE
@@ -27,7 +27,7 @@ def load(root: Path) -> Project | ReproboxError | None:
         return error
 
 
-def project(root: Path, found: Project | ReproboxError | None) -> Iterator[Finding]:
+def project(root: Path, found: Project | ReproboxError | None) -> Iterator[Diagnosis]:
     if found is None:
         yield absent("Project", f"no {config.CONFIG_FILE} here", "only inside a project: write one, or use -C FOLDER")
         return
@@ -40,7 +40,7 @@ def project(root: Path, found: Project | ReproboxError | None) -> Iterator[Findi
     yield _image(root)
 
 
-def _lock(root: Path, found: Project) -> Finding:
+def _lock(root: Path, found: Project) -> Diagnosis:
     from reprobox.resolvers import python  # noqa: PLC0415 (slow to import)
 
     if not (root / LOCK_FILE).exists():
@@ -55,7 +55,7 @@ def _lock(root: Path, found: Project) -> Finding:
     return ok("Lock", "fits")
 
 
-def _baseline(root: Path, found: Project) -> Finding:
+def _baseline(root: Path, found: Project) -> Diagnosis:
     # which class of hardware this is only an image can say: see the probe
     if found.smoke is None:
         return absent("Baseline", "the project declares no experiment", "for `reprobox verify`: add `smoke:`")
@@ -68,7 +68,7 @@ def _baseline(root: Path, found: Project) -> Finding:
     return ok("Baseline", "recorded for " + "; ".join(hardware.describe(one.hardware) for one in recorded))
 
 
-def _image(root: Path) -> Finding:
+def _image(root: Path) -> Diagnosis:
     try:
         note = json.loads((root / STATE_FOLDER / "image-docker.json").read_bytes())
         reference = str(note["image"]["reference"])

@@ -15,7 +15,7 @@ from reprobox.draft.tools import table
 if TYPE_CHECKING:
     from yaml.nodes import Node
 
-UNSUPPORTED = "conda environments cannot be locked by this version"
+NO_CONDA = "conda packages cannot be locked by this version"
 _TOOLS = frozenset({"pip", "setuptools", "wheel"})
 _NAMES = {
     "pytorch": "torch", "pytorch-cpu": "torch", "pytorch-gpu": "torch", "py-opencv": "opencv-python-headless",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from reprobox.draft.commands import Commands, tails
+from reprobox.draft.conda import NO_CONDA
 from reprobox.draft.facts import Command, Fact, Line, Note, Place
 from reprobox.draft.folder import Folder
 from reprobox.draft.lines import requirement_line
@@ -46,7 +47,7 @@ class Container:
                 self._apt(found.packages, place)
             elif found.kind is Kind.CONDA and (found.packages or found.files):
                 named = ", ".join([*(package.text for package in found.packages), *found.files])
-                text_ = f"conda packages cannot be locked by this version: {named}"
+                text_ = f"{NO_CONDA}: {named}"
                 self.notes.append(Note(place=place, text=text_, lacking=True))
 
     def _apt(self, packages: tuple[Package, ...], place: Place) -> None:
@@ -104,7 +105,7 @@ def _dockerfile(found: Container, text: str, name: str, folder: Folder, commands
         if instruction.keyword == "FROM":
             number += 1
         elif instruction.keyword == "RUN":
-            found.shell(_script(instruction), name, folder, line=instruction.line, system=number in kept)
+            found.shell(instruction.shell, name, folder, line=instruction.line, system=number in kept)
         elif instruction.keyword == "WORKDIR" and number in kept:
             workdir = instruction.value.strip()
         elif instruction.keyword in {"ENTRYPOINT", "CMD"} and number in kept:
@@ -114,13 +115,6 @@ def _dockerfile(found: Container, text: str, name: str, folder: Folder, commands
         words = [*_started(started.get("ENTRYPOINT")), *_started(started.get("CMD"))]
         if command := commands.of(words, Place(file=name, line=chosen.line), workdir=workdir):
             found.commands.append(command)
-
-
-def _script(instruction: Instruction) -> str:
-    """The shell text of a RUN, without its flags."""
-    if instruction.value.lstrip().startswith("["):
-        return " ".join(instruction.arguments)
-    return re.sub(r"^(\s*--[a-z]+(=\S*)?\s+)+", "", instruction.script)
 
 
 def _started(instruction: Instruction | None) -> list[str]:

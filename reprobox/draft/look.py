@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from reprobox import proc
 from reprobox.draft import conda, containers, environments, scripts, tools
 from reprobox.draft.commands import Commands
 from reprobox.draft.containers import Container
@@ -15,10 +14,11 @@ from reprobox.draft.folder import Folder, line_of
 from reprobox.draft.tools import table
 from reprobox.errors import InvalidInput, ProgramMissing
 from reprobox.survey import notebook
+from reprobox.tree import git
 
 _UNSEEN = {
-    "conda-lock.yml": "not used: conda environments cannot be locked by this version",
-    "pixi.lock": "not used: conda environments cannot be locked by this version",
+    "conda-lock.yml": f"not used: {conda.NO_CONDA}",
+    "pixi.lock": f"not used: {conda.NO_CONDA}",
     "pdm.lock": "its versions are not kept; `pdm export -o requirements.txt` writes them in a form that is",
     "install.R": "not looked at: R packages cannot be locked",
     "renv.lock": "not looked at: R packages cannot be locked",
@@ -178,7 +178,7 @@ def _remote(root: Path) -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        asked = proc.run(["git", "-C", str(root), "config", "--get", "remote.origin.url"], check=False)
+        asked = git(root, "config", "--get", "remote.origin.url", check=False)
     except ProgramMissing:
         return None
     path = asked.text.strip().partition("?")[0].partition("#")[0].rstrip("/")

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reprobox.credentials import redact
+from reprobox.draft.conda import NO_CONDA
 from reprobox.draft.facts import EnvironmentFound, Findings, Line, Note, PackageList, Place
 from reprobox.draft.imports import distribution_of
 from reprobox.draft.yaml_lines import shortened
 from reprobox.errors import InvalidInput
-from reprobox.resolvers.indexes import redact
 
 _TOOLS = frozenset({"hatch", "pdm", "pip", "pip-tools", "pipenv", "poetry", "setuptools", "uv", "virtualenv", "wheel"})
 """What installs other packages and is not itself part of an experiment."""
@@ -154,7 +155,7 @@ def _conda(chosen: PackageList, name: str) -> list[Note]:
     some = ", ".join(re.split(r"[^A-Za-z0-9._-]", line.text)[0] for line in packages[:6])
     more = f" and {len(packages) - 6} more" if len(packages) > 6 else ""
     text = (
-        f"conda packages cannot be locked by this version: {some}{more}. They stand in {name} as comments: "
+        f"{NO_CONDA}: {some}{more}. They stand in {name} as comments: "
         "remove the `# ` before those that a Python package index gives, and put others under `system:`"
     )
     return [Note(place=Place(file=chosen.place.file, line=packages[0].place.line), text=text, lacking=True)]

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from reprobox.credentials import has_credentials
 from reprobox.draft.facts import Fact, Line, PackageList, Place, PythonSaid
 from reprobox.draft.folder import Folder, line_of
 from reprobox.draft.specifiers import checked, from_poetry, python_marker, requirement
-from reprobox.resolvers.indexes import has_credentials
 
 _SOURCES = ("git", "path", "file", "url", "hg", "svn")
 _FIRST_INDEX = "pypi"

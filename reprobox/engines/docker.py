@@ -19,15 +19,23 @@ from typing import TYPE_CHECKING, Any
 
 from reprobox import proc
 from reprobox.console import Console
+from reprobox.credentials import redact
 from reprobox.engines import Listener, Machine, Secrets, Supplies, buildkit_progress, docker_context
 from reprobox.engines.docker_container import archive, bindable, cpus_for, sealed
 from reprobox.engines.docker_context import Endpoint
 from reprobox.engines.docker_look import CannotLook, image_id
-from reprobox.engines.docker_words import FOREIGN, INSTALL, NOT_STARTED, build_failure, too_old
+from reprobox.engines.docker_words import (
+    FOREIGN,
+    INSTALL,
+    INSTALL_BUILDX,
+    NO_BUILDX,
+    NOT_STARTED,
+    build_failure,
+    too_old,
+)
 from reprobox.engines.staging import OUTPUT_LIMIT, lay_out, take_out
 from reprobox.errors import BuildFailed, EngineUnavailable, OutputRefused, ProgramFailed
 from reprobox.model import WORK_FOLDER, Completed, Context, Digest, Image, Job, OutputFile
-from reprobox.resolvers.indexes import redact
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -62,10 +70,7 @@ class Docker:
         try:
             proc.run([*self._endpoint.command, "buildx", "version"], hint=INSTALL)
         except ProgramFailed as error:
-            raise EngineUnavailable(
-                "Docker has no buildx, and so no BuildKit",
-                hint="install the docker-buildx plugin (package docker-buildx or docker-buildx-plugin)",
-            ) from error
+            raise EngineUnavailable(NO_BUILDX, hint=INSTALL_BUILDX) from error
         return f"Docker {version['Version']}"
 
     def machine(self) -> Machine:
@@ -127,7 +132,7 @@ class Docker:
         removal = [*self._endpoint.command, "rm", "--force", "--volumes", name]
         with self._connected(during="while the command ran") as client, proc.guardian(removal, hint=INSTALL):
             info = client.info()
-            binds = [mount for mount in job.mounts if bindable(mount, info, by_socket=self._endpoint.by_socket)]
+            binds = [mount for mount in job.mounts if bindable(mount, info, here=self._endpoint.is_here(info))]
             copied = [mount for mount in job.mounts if mount not in binds]
             with cpus_for(client, job.cpus, available=int(info["NCPU"])) as cpus:
                 container = sealed(client, job, binds=binds, cpus=cpus)

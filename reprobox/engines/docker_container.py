@@ -115,13 +115,11 @@ def least_used(wanted: int, available: int, labels: Iterable[str]) -> tuple[int,
 # --- inputs -----------------------------------------------------------------------------------
 
 
-def bindable(mount: Mount, info: Mapping[str, Any], *, by_socket: bool) -> bool:
+def bindable(mount: Mount, info: Mapping[str, Any], *, here: bool) -> bool:
     """Whether the daemon (``info``) sees the same file under the same path, and any user may read it.
 
-    A daemon on another machine, or in a virtual machine of this one, has another name. SELinux denies containers what
-    is not labelled for them.
+    Only one that is ``here`` does. SELinux denies containers what is not labelled for them.
     """
-    here = by_socket and info.get("Name") == os.uname().nodename
     labelled = any("selinux" in option for option in info.get("SecurityOptions") or ())
     return here and not labelled and bool(mount.source.stat().st_mode & stat.S_IROTH)
 

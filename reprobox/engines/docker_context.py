@@ -45,6 +45,11 @@ class Endpoint:
     def by_socket(self) -> bool:
         return self.address.startswith("unix://")
 
+    def is_here(self, info: Mapping[str, Any]) -> bool:
+        """Whether the daemon, by its /info, runs on this machine: one elsewhere, or in a virtual machine, has another
+        name."""
+        return self.by_socket and info.get("Name") == os.uname().nodename
+
     def __str__(self) -> str:
         return f"{self.address} ({self.named_by})"
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from reprobox import proc
+from reprobox.credentials import redact
 from reprobox.errors import (
     BuildFailed,
     EngineUnavailable,
@@ -14,8 +15,9 @@ from reprobox.errors import (
     RegistryFailed,
     ReproboxError,
 )
-from reprobox.resolvers.indexes import redact
 
+NO_BUILDX = "Docker has no buildx, and so no BuildKit"
+INSTALL_BUILDX = "install the docker-buildx plugin (package docker-buildx or docker-buildx-plugin)"
 INSTALL = "install Docker 23 or newer with its buildx plugin, or start its daemon"
 AGAIN = "start it again, then repeat the command: nothing was written"
 NOT_STARTED = b"[FATAL tini"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from reprobox import config, lockfile, tree
+from reprobox.credentials import redact
 from reprobox.errors import InvalidInput
 from reprobox.lint import code, cuda, machine, network, project_files, reach, recipes, requirements, sources, wishes
 from reprobox.lint.code import Code
@@ -42,14 +44,19 @@ def lint(root: Path, paths: Iterable[Path] = ()) -> Report:
     lock, InvalidInput for a path that is not there.
     """
     folder, wanted = sources.read(root, paths)
-    found = set(_Lint(folder, _project(root)).findings())
-    kept = [one for one in found if PurePosixPath(one.file) in wanted and not _silenced(one, folder)]
+    found = _Lint(folder, _project(root)).findings()
+    kept = list({_redacted(one) for one in found if PurePosixPath(one.file) in wanted and not _silenced(one, folder)})
     kept.sort(key=lambda one: (one.file, one.line or 0, one.rule, one.what))
     return Report(findings=tuple(kept), files=len(wanted), unread=folder.unread)
 
 
 def _project(root: Path) -> Project | None:
     return config.load(root) if (root / config.CONFIG_FILE).exists() else None
+
+
+def _redacted(finding: Finding) -> Finding:
+    """A finding quotes files, and is read in public logs."""
+    return dataclasses.replace(finding, what=redact(finding.what), todo=redact(finding.todo))
 
 
 def _silenced(finding: Finding, folder: Folder) -> bool:
@@ -64,7 +71,7 @@ class _Lint:
         self.unreadable: list[Finding] = []
         self.notebooks: dict[PurePosixPath, notebook.Notebook] = {}
         self.codes: dict[PurePosixPath, Code] = {}
-        for source in folder.sources:
+        for source in folder.code:
             if source.data is not None and kind(source.path) in {"notebook", "python", "setup"}:
                 self._parse(source)
         smoke = project.smoke if project else None
@@ -108,7 +115,7 @@ class _Lint:
             locked.add(str(project.environment.path))
         environment = project.environment.path if project else None
         yield from requirements.check(folder, environment=environment, locked=frozenset(locked))
-        for source in folder.sources:
+        for source in folder.code:
             if source.data is not None:
                 yield from cuda.check(source)
                 yield from self._recipe(source)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
+from reprobox.credentials import redact
 from reprobox.errors import InvalidInput
 from reprobox.lint.sources import Source
 from reprobox.model import PythonVersion
@@ -142,5 +143,6 @@ def is_constant(node: ast.AST | None, value: object) -> bool:
 
 
 def short(text: str, most: int = 60) -> str:
-    shown = " ".join(text.split())
+    """A quotation; what is secret in it is masked before it is cut, where it can still be told."""
+    shown = redact(" ".join(text.split()))
     return shown if len(shown) <= most else shown[: most - 3] + "..."

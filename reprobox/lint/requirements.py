@@ -74,7 +74,7 @@ def check(folder: Folder, *, environment: PurePosixPath | None, locked: frozense
     """
     kinds = ("requirements", "pyproject", "pipfile", "setup", "conda")
     files: dict[PurePosixPath, Asked] = {}
-    for source in folder.sources:
+    for source in folder.code:
         if source.data is None or kind(source.path) not in kinds:
             continue
         try:

@@ -1,4 +1,4 @@
-"""A folder -> the files that lint looks at. With git those that it tracks; else a bounded walk."""
+"""A folder -> the files that lint looks at. With git those that it tracks; else those of the image, up to a bound."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ from reprobox.lint.findings import ignored
 
 LARGEST = 2 * 1024 * 1024
 """Bytes: a larger file is not read."""
-MOST_FILES = 20_000
+MOST_FILES = 100_000
 
-_SKIPPED = tree.NEVER_COMMITTED | {"env", "node_modules", "site-packages"}
-_SECRET_FOLDERS = frozenset({".aws", ".gnupg", ".kaggle", ".ssh"})
+_NO_CODE = frozenset({"env", "node_modules", "site-packages"})
 _SHEBANG = re.compile(rb"#!.*\b(?:ba|da|z|k)?sh\b")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file: its path below the root, its bytes where lint reads such files, where it points if it is a link."""
+    """A file: its path below the root, its bytes where lint reads such files, where it points if it is a link.
+
+    ``foreign``: in a folder whose code is not the project's; what it is counts, since it goes into the image too.
+    """
 
     path: PurePosixPath
     data: bytes | None = None
     link: str | None = None
+    foreign: bool = False
 
     @property
     def name(self) -> str:
@@ -70,9 +73,15 @@ class Folder:
     unread: tuple[tuple[str, str], ...] = ()
     by_path: Mapping[PurePosixPath, Source] = field(default_factory=dict)
 
+    @property
+    def code(self) -> tuple[Source, ...]:
+        """What is not ``foreign``."""
+        return tuple(source for source in self.sources if not source.foreign)
+
     def find(self, path: PurePosixPath) -> Source | None:
-        """The file of this path, ``..`` resolved."""
-        return self.by_path.get(PurePosixPath(os.path.normpath(path)))
+        """The file of this path among ``code``, ``..`` resolved."""
+        found = self.by_path.get(PurePosixPath(os.path.normpath(path)))
+        return found if found and not found.foreign else None
 
     def has(self, path: PurePosixPath) -> bool:
         return self.find(path) is not None
@@ -88,6 +97,8 @@ def read(root: Path, paths: Iterable[Path] = ()) -> tuple[Folder, frozenset[Pure
     names = set(_walk(root, unread) if tracked is None else tracked)
     asked = [_below(root, path) for path in paths]
     named = [PurePosixPath(CONFIG_FILE), *asked]  # seen even where git does not track them
+    foreign = _foreign(names) if tracked is None else frozenset()
+    foreign -= set(named)
     names |= {path for path in named if os.path.lexists(root / path) and not (root / path).is_dir()}
 
     def wanted(path: PurePosixPath) -> bool:
@@ -96,7 +107,7 @@ def read(root: Path, paths: Iterable[Path] = ()) -> tuple[Folder, frozenset[Pure
     sources = []
     for path in sorted(names, key=str):
         if not is_own(path) or path == PurePosixPath(CONFIG_FILE):
-            source = _source(root, path, unread)
+            source = _source(root, path, unread, foreign=path in foreign)
             sources += [source] if source else []
     folder = Folder(
         root=root,
@@ -146,57 +157,54 @@ def _below(root: Path, path: Path) -> PurePosixPath:
 
 
 def _walk(root: Path, unread: list[tuple[str, str]]) -> Iterator[PurePosixPath]:
-    waiting = [PurePosixPath()]
-    count = 0
-    while waiting:
-        folder = waiting.pop()
-        try:
-            entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
-        except OSError as error:
-            unread.append((str(folder), error.strerror or "cannot be read"))
-            continue
-        if any(entry.name == "pyvenv.cfg" for entry in entries):
-            continue
-        for entry in entries:
-            path = folder / entry.name
-            if not _is_text(entry.name):
-                unread.append((ascii(str(path)), "its name is not UTF-8"))
-            elif entry.is_dir(follow_symlinks=False):
-                hidden = entry.name.startswith(".") and entry.name not in _SECRET_FOLDERS
-                if not hidden and entry.name not in _SKIPPED:
-                    waiting.append(path)
-            else:
-                count += 1
-                if count > MOST_FILES:
-                    unread.append((str(folder), f"only {MOST_FILES} files are looked at; the rest is not"))
-                    return
-                yield path
+    """What ``tree`` would take, but what it refuses is noted."""
+
+    def note(name: str, error: InvalidInput) -> None:
+        cause = error.__cause__
+        reason = "its name is not UTF-8" if isinstance(cause, UnicodeDecodeError) else "its name holds a line break"
+        if isinstance(cause, OSError):
+            reason = cause.strerror or "cannot be read"
+        unread.append((name if name.isprintable() else ascii(name), reason))
+
+    for count, path in enumerate(tree.walk(root, refuse=note), 1):
+        if count > MOST_FILES:
+            unread.append((str(path.parent), f"only {MOST_FILES} files are looked at; the rest is not"))
+            return
+        yield path
 
 
-def _is_text(name: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in name)
+def _foreign(names: Iterable[PurePosixPath]) -> frozenset[PurePosixPath]:
+    """What lies in hidden folders, virtual environments and installed packages."""
+    environments = {path.parent for path in names if path.name == "pyvenv.cfg"}
+    return frozenset(
+        path
+        for path in names
+        if any(part.startswith(".") or part in _NO_CODE for part in path.parts[:-1])
+        or not environments.isdisjoint(path.parents)
+    )
 
 
-def _source(root: Path, path: PurePosixPath, unread: list[tuple[str, str]]) -> Source | None:
+def _source(root: Path, path: PurePosixPath, unread: list[tuple[str, str]], *, foreign: bool) -> Source | None:
     try:
         status = (root / path).lstat()
         if stat.S_ISLNK(status.st_mode):
-            return Source(path=path, link=str((root / path).readlink()))
+            return Source(path=path, link=str((root / path).readlink()), foreign=foreign)
         if not stat.S_ISREG(status.st_mode):
             if not stat.S_ISDIR(status.st_mode):
                 unread.append((str(path), "is not a regular file"))
             return None
-        wanted = kind(path) or path.name == CONFIG_FILE
-        small = status.st_size < tree.POINTER_SIZE or path.suffix in {".pem", ".key"}
+        wanted = not foreign and (kind(path) or path.name == CONFIG_FILE)
+        told = status.st_size < tree.POINTER_SIZE or path.suffix in {".pem", ".key"} or path.name.startswith("id_")
+        script = not foreign and not path.suffix and status.st_size < LARGEST
         if wanted and status.st_size > LARGEST:
             unread.append((str(path), f"is larger than {LARGEST // 1024 // 1024} MiB"))
-        elif wanted or small or (not path.suffix and status.st_size < LARGEST and _is_script(root / path)):
-            return Source(path=path, data=_read(root / path))
+        elif wanted or told or (script and _is_script(root / path)):
+            return Source(path=path, data=_read(root / path), foreign=foreign)
     except FileNotFoundError:
         return None
     except OSError as error:
         unread.append((str(path), error.strerror or "cannot be read"))
-    return Source(path=path)
+    return Source(path=path, foreign=foreign)
 
 
 def _read(path: Path) -> bytes:

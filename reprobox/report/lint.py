@@ -1,12 +1,12 @@
-"""Lint's report -> lines for people, JSON, and annotations for GitHub Actions. Pure."""
+"""Lint's report -> lines for people, JSON, and annotations for GitHub Actions."""
 
 from __future__ import annotations
 
 from itertools import groupby
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from reprobox.console import printable
+from reprobox.console import github, printable
 from reprobox.lint.check import Report
 from reprobox.lint.findings import Finding, Severity
 
@@ -48,11 +48,17 @@ def summary(report: Report) -> str:
     return f"{', '.join(said)} in {files}" if said else f"{files}, nothing found"
 
 
-def workflow_commands(report: Report, *, folder: PurePosixPath) -> list[str]:
-    """GitHub Actions' workflow commands; ``folder`` is the project's place in the repository."""
+def for_github(report: Report, *, folder: Path) -> list[str]:
+    """The findings as GitHub Actions shows them beside the code; ``folder`` is the project's."""
     return [
-        f"::{one.severity.value} file={_property(str(folder / one.file))},line={one.line or 1},"
-        f"title={_property(f'reprobox lint: {one.rule}')}::{_data(f'{one.what}; {one.todo}')}"
+        github.annotation(
+            one.severity.value,
+            f"{one.what}; {one.todo}",
+            file=one.file,
+            line=one.line or 1,
+            title=f"reprobox lint: {one.rule}",
+            folder=folder,
+        )
         for one in report.findings
     ]
 
@@ -65,17 +71,8 @@ def _line(finding: Finding) -> str:
 
 def _inert(text: str) -> str:
     """One line that neither a terminal nor GitHub Actions obeys."""
-    line = printable(text).replace("\n", "\\n").replace("##[", "## [")
-    return f"./{line}" if line.startswith("::") else line
+    return github.inert(printable(text).replace("\n", "\\n"))
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

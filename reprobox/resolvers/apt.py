@@ -12,10 +12,10 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from reprobox import proc
+from reprobox.credentials import without_credentials
 from reprobox.errors import ProgramFailed, ResolutionFailed
 from reprobox.model import Digest, Platform, SystemPackage
 from reprobox.resolvers.debian import NEEDS_APT, Distribution, stanzas, user_name
-from reprobox.web import shown
 
 LONGEST = 1800.0
 """Seconds that apt may take: it bounds a mirror that answers, but by the byte."""
@@ -175,9 +175,11 @@ pkgCacheGen::ForceEssential ",";
         )
 
     def _no_index(self, tail: str) -> ResolutionFailed:
-        at = ", ".join(sorted({shown(source.mirror) for source in self.sources}))
+        at = ", ".join(sorted({without_credentials(source.mirror) for source in self.sources}))
         for source in self.sources:
-            secret, public = (urllib.parse.urlsplit(place).netloc for place in (source.mirror, shown(source.mirror)))
+            secret, public = (
+                urllib.parse.urlsplit(place).netloc for place in (source.mirror, without_credentials(source.mirror))
+            )
             tail = tail.replace(secret, public)
         other = f"or name another mirror in {self.distribution.variable}"
         if "does not have a Release file" in tail or re.search(r"\b404\b", tail):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePosixPath
 
+from reprobox.credentials import passwords
 from reprobox.errors import InvalidInput
 from reprobox.model import LockedFile, Project
 from reprobox.resolvers import pyproject, requirements
-from reprobox.resolvers.indexes import passwords
 from reprobox.resolvers.requirement_checks import inside
 from reprobox.resolvers.requirements import Requirements
 

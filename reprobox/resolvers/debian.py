@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reprobox import proc
+from reprobox.credentials import without_credentials
 from reprobox.errors import BootstrapFailed, InvalidInput, ProgramMissing, ResolutionFailed
 from reprobox.model import Platform
-from reprobox.web import shown
 
 NEEDS_DEBIAN = "on Debian or Ubuntu: apt-get install mmdebstrap; elsewhere choose an image as `base`"
+ADD_IDS = "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535"
 NEEDS_APT = "distribution packages are locked on Debian or Ubuntu, with their apt; the lock then serves everywhere"
 
 
@@ -60,7 +61,11 @@ def mirror(distribution: str, suite: str) -> str:
     facts = distribution_named(distribution)
     chosen = os.environ.get(facts.variable) or _mirror_of_apt(facts) or _mirror_of_mmdebstrap(suite)
     if not chosen or urllib.parse.urlsplit(chosen).scheme not in ("http", "https"):
-        said = f"{shown(chosen)!r} is not an http address" if chosen else "neither apt nor mmdebstrap names one"
+        said = (
+            f"{without_credentials(chosen)!r} is not an http address"
+            if chosen
+            else "neither apt nor mmdebstrap names one"
+        )
         raise ResolutionFailed(
             f"no mirror of {distribution} {suite} is known: {said}",
             hint=f"name one in {facts.variable}, such as http://mirror.example/{distribution}",
@@ -151,19 +156,17 @@ def sandbox_mode() -> str:
     if os.geteuid() == 0:
         return "root"
     proc.find("newuidmap", hint="apt-get install uidmap, or run as root")
-    user = user_name()
+    user, lacking = user_name(), files_without_ids()
     if user is None:
         raise BootstrapFailed(
             f"the user {os.geteuid()} has no name on this machine, which a build without root needs (newuidmap)",
             hint="run as a user with an entry in /etc/passwd, or as root",
         )
-    for file in (Path("/etc/subuid"), Path("/etc/subgid")):
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        if not any(line.split(":")[0] in (user, str(os.geteuid())) for line in lines):
-            raise BootstrapFailed(
-                f"the user {user} has no ids of their own in {file}, which a build without root needs",
-                hint=f"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}; or run as root",
-            )
+    if lacking:
+        raise BootstrapFailed(
+            f"the user {user} has no ids of their own in {lacking[0]}, which a build without root needs",
+            hint=f"{ADD_IDS} {user}; or run as root",
+        )
     return "unshare"
 
 
@@ -173,6 +176,19 @@ def user_name() -> str | None:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return None
+
+
+def files_without_ids() -> tuple[str, ...]:
+    """Those of /etc/subuid and /etc/subgid that give this user no subordinate ids (subuid(5))."""
+
+    def listed(file: str) -> bool:
+        try:
+            lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return False
+        return any(line.split(":")[0] in (user_name(), str(os.geteuid())) for line in lines)
+
+    return tuple(file for file in ("/etc/subuid", "/etc/subgid") if not listed(file))
 
 
 def stanzas(text: str) -> Iterator[dict[str, str]]:

@@ -1,8 +1,7 @@
-"""Where this machine finds Python packages, as uv's environment variables; and its secrets, kept out of every word."""
+"""Where this machine finds Python packages, as uv's environment variables."""
 
 from __future__ import annotations
 
-import base64
 import configparser
 import netrc
 import os
@@ -12,10 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from reprobox import proc
+from reprobox import credentials, proc
 from reprobox.errors import InvalidInput, ResolutionFailed
 
-MASK = "***"
 _UV_SETTINGS = (
     "UV_DEFAULT_INDEX",
     "UV_EXTRA_INDEX_URL",
@@ -27,17 +25,9 @@ _UV_SETTINGS = (
 )
 _CREDENTIAL = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 _PIP_OPTIONS = ("extra-index-url", "find-links", "index-url", "no-index", "trusted-host")
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31}://)[^\s/'\"`<>]+@")
-"""Of a longer scheme the end is found. What a long line could make start over at every letter is bounded."""
-_SECRET_QUERY = re.compile(
-    r"(?P<name>[?&][^?=&\s]*(?:token|key|password|secret|signature|sig|auth)[^=&\s]{0,200}=)[^&\s'\"`<>]+",
-    re.IGNORECASE,
-)
 _SYSTEM_PIP_FILE = Path("/etc/pip.conf")
 _NAMED = re.compile(r"^[\w.-]+=(?=\S)")
 """The name before the URL of an index: ``lab=https://...``."""
-_SHORTEST_SECRET = 4
-"""Characters; a shorter value is not searched for in messages, it would blot out ordinary words."""
 
 
 # --- the machine's indexes --------------------------------------------------------------------
@@ -198,15 +188,16 @@ def authorization(url: str, known: Iterable[str]) -> dict[str, str]:
     wanted = urlsplit(url)
     for place in (url, *known, *_machine_indexes()):
         parts = urlsplit(place)
-        if parts.username and (parts.scheme, parts.hostname, parts.port) == (
+        own = credentials.basic_of(place)
+        if own and (parts.scheme, parts.hostname, parts.port) == (
             wanted.scheme, wanted.hostname, wanted.port,
         ):  # fmt: skip
-            return _basic(unquote(parts.username), unquote(parts.password or ""))
+            return {"Authorization": own}
     try:
         found = netrc.netrc(os.environ.get("NETRC")).authenticators(wanted.hostname or "")
     except (OSError, netrc.NetrcParseError):
         found = None
-    return _basic(found[0], found[2] or "") if found else {}
+    return {"Authorization": credentials.basic(found[0], found[2] or "")} if found else {}
 
 
 def with_credentials(url: str, name: str, environ: Mapping[str, str] | None = None) -> str:
@@ -225,47 +216,3 @@ def _machine_indexes() -> Iterator[str]:
         for place in re.split(r"[\s,]+", found.get(variable, "")):
             name = _NAMED.match(place)
             yield with_credentials(place[name.end() :], name[0][:-1]) if name else place
-
-
-def _basic(user: str, password: str) -> dict[str, str]:
-    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
-
-
-# --- secrets ----------------------------------------------------------------------------------
-
-
-def without_credentials(url: str) -> str:
-    """``url`` without user, password, query and fragment: what may be written down of an index."""
-    return re.split(r"[?#]", _USERINFO.sub(r"\g<scheme>", url), maxsplit=1)[0]
-
-
-def has_credentials(url: str) -> bool:
-    """Whether ``url`` names a user or password, or has a query that looks like one."""
-    return bool(_USERINFO.search(url) or _SECRET_QUERY.search(url))
-
-
-def redact(text: str, *, secrets: Iterable[str] = ()) -> str:
-    """``text`` without the credentials of URLs, without ``secrets``, and without those of this machine's indexes."""
-    text = _USERINFO.sub(rf"\g<scheme>{MASK}@", text)
-    text = _SECRET_QUERY.sub(rf"\g<name>{MASK}", text)
-    for secret in sorted({*secrets, *_machine_secrets()}, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, MASK)
-    return text
-
-
-def _machine_secrets() -> Iterator[str]:
-    for name, value in os.environ.items():
-        if name.startswith(("UV_INDEX_", "UV_PUBLISH_")) and name.endswith(("_PASSWORD", "_TOKEN")):
-            yield value
-        elif name in _UV_SETTINGS or name in {"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"}:
-            yield from passwords(value)
-
-
-def passwords(text: str) -> Iterator[str]:
-    """The passwords in the URLs of ``text``, as written and decoded; a user without a password is a token."""
-    for match in _USERINFO.finditer(text):
-        user, _, password = match.group(0)[len(match.group("scheme")) : -1].partition(":")
-        secret = password or user
-        yield secret
-        yield unquote(secret)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import shlex
 import urllib.parse
@@ -12,10 +11,11 @@ from pathlib import Path
 
 from reprobox import cache, proc
 from reprobox.console import Console
+from reprobox.credentials import basic_of, without_credentials
 from reprobox.errors import ProgramMissing, ResolutionFailed
 from reprobox.model import SystemPackage
 from reprobox.resolvers.debian import distribution_named, mirror, security_mirror
-from reprobox.web import Patience, Web, WebFailed, shown
+from reprobox.web import Patience, Web, WebFailed
 
 THREADS = 8
 """Downloads at a time."""
@@ -62,7 +62,7 @@ class _Download:
     def __call__(self, package: SystemPackage) -> Path:
         what = f"{package.name} {package.version} of {self._distribution} {self._suite}"
         place = self._mirror(package)
-        url = f"{shown(place)}/{urllib.parse.quote(package.file, safe='/+~:@_-.')}"
+        url = f"{without_credentials(place)}/{urllib.parse.quote(package.file, safe='/+~:@_-.')}"
         for attempt in itertools.count(1):
             try:
                 with self._web.request(url, _credentials(place)) as answer:
@@ -70,16 +70,17 @@ class _Download:
                         return cache.put(answer.chunks(), expected=package.digest, what=what)[1]
                     if answer.status in (404, 410):
                         raise ResolutionFailed(
-                            f"{shown(place)} does not have {what} (HTTP {answer.status})", hint=self._where()
+                            f"{without_credentials(place)} does not have {what} (HTTP {answer.status})",
+                            hint=self._where(),
                         )
                     raise ResolutionFailed(
-                        f"{shown(place)} failed to give {what} (HTTP {answer.status})",
+                        f"{without_credentials(place)} failed to give {what} (HTTP {answer.status})",
                         hint=f"try again later, or name another mirror in {self._variable}",
                     )
             except WebFailed as error:
                 if attempt == self._web.patience.tries:
                     raise ResolutionFailed(
-                        f"{what} cannot be fetched from {shown(place)}: {error.reason}",
+                        f"{what} cannot be fetched from {without_credentials(place)}: {error.reason}",
                         hint=f"check the network, or name another mirror in {self._variable}",
                     ) from None
                 self._web.patience.wait(attempt - 1)
@@ -98,11 +99,8 @@ class _Download:
 
 
 def _credentials(place: str) -> dict[str, str]:
-    parts = urllib.parse.urlsplit(place)
-    if parts.username is None:
-        return {}
-    secret = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
-    return {"Authorization": "Basic " + base64.b64encode(secret.encode()).decode()}
+    own = basic_of(place)
+    return {"Authorization": own} if own else {}
 
 
 def _apt_proxies() -> dict[str, str]:

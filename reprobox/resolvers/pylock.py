@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urldefrag, urlsplit
 
+from reprobox.credentials import has_credentials, redact, without_credentials
 from reprobox.errors import HashMismatch, InvalidInput, InvalidLock, Unlockable
 from reprobox.files import explain
 from reprobox.model import Digest, Platform, PythonVersion
-from reprobox.resolvers.indexes import has_credentials, redact, without_credentials
 from reprobox.resolvers.requirement_checks import inside, is_sdist
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from reprobox.credentials import has_credentials, without_credentials
 from reprobox.errors import InvalidInput
 from reprobox.files import explain, read_plain
 from reprobox.model import MEBIBYTE, Digest, EnvironmentFile, LockedFile, PythonVersion
-from reprobox.resolvers.indexes import has_credentials, with_credentials, without_credentials
+from reprobox.resolvers.indexes import with_credentials
 from reprobox.resolvers.requirement_checks import check_url, inside, parse
 from reprobox.resolvers.requirement_lines import Place
 

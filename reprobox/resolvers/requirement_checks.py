@@ -6,8 +6,8 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from reprobox.credentials import has_credentials, redact
 from reprobox.errors import InvalidInput, Unlockable
-from reprobox.resolvers.indexes import has_credentials, redact
 from reprobox.resolvers.requirement_lines import Place, sha256s
 
 _VERSION_CONTROL = re.compile(r"(git|hg|svn|bzr)\+|git://|ssh://|git@", re.IGNORECASE)

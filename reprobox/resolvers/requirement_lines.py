@@ -9,8 +9,8 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from reprobox.credentials import redact
 from reprobox.errors import InvalidInput
-from reprobox.resolvers.indexes import redact
 
 _SHORT = {"-r": "--requirement", "-c": "--constraint", "-e": "--editable", "-i": "--index-url", "-f": "--find-links"}
 _WITH_VALUE = {

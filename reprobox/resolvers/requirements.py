@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from reprobox.credentials import has_credentials, passwords, redact, without_credentials
 from reprobox.errors import InvalidInput, Unlockable
 from reprobox.files import explain
 from reprobox.model import Digest, LockedFile
-from reprobox.resolvers.indexes import has_credentials, passwords, redact, without_credentials
 from reprobox.resolvers.requirement_checks import (
     SDISTS,
     check_url,

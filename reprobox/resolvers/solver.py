@@ -15,10 +15,11 @@ from typing import Any
 
 from reprobox import proc
 from reprobox.console import Console, Step
+from reprobox.credentials import passwords, redact
 from reprobox.errors import ProgramMissing, ProgramTooSlow, ReproboxError, ResolutionFailed
 from reprobox.files import scratch
 from reprobox.model import LockedFile, LockedTool, Platform, PythonVersion
-from reprobox.resolvers.indexes import index_environment, passwords, redact, without_index
+from reprobox.resolvers.indexes import index_environment, without_index
 from reprobox.resolvers.pylock import GLIBC, Target, select
 
 LONGEST = 1800.0

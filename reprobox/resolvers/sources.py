@@ -14,11 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from reprobox import cache
+from reprobox.credentials import redact
 from reprobox.errors import InvalidInput, ReproboxError, ResolutionFailed, Unlockable
 from reprobox.files import explain
 from reprobox.model import MEBIBYTE, Platform
 from reprobox.resolvers import pyproject, solver
-from reprobox.resolvers.indexes import authorization, redact
+from reprobox.resolvers.indexes import authorization
 from reprobox.resolvers.pylock import PackageFile
 from reprobox.resolvers.pyproject import Toml
 

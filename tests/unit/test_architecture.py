@@ -57,6 +57,18 @@ def test_a_module_imports_only_from_rows_above_its_own() -> None:
     assert wrong == []
 
 
+def test_a_pure_room_neither_speaks_nor_starts_nor_fetches() -> None:
+    pure = re.findall(r"^(\w+) {2,}.*\(pure", reprobox.__doc__ or "", re.MULTILINE)
+    assert "compare" in pure
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {imported}"
+        for path in ROOT.rglob("*.py")
+        if _room_of(path) in pure
+        for imported in sorted(_imports(path) & {"cache", "console", "engines", "proc", "registry", "web"})
+    ]
+    assert wrong == []
+
+
 def _loaded(program: str) -> set[str]:
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(found.stdout.split())

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from reprobox.engines import docker_context
 from reprobox.engines.docker import Docker, require_usable
 from reprobox.engines.docker_container import archive, bindable, least_used
+from reprobox.engines.docker_context import Endpoint
 from reprobox.errors import EngineUnavailable, InvalidInput
 from reprobox.model import Digest, Image, Mount
 
@@ -277,9 +278,10 @@ def test_only_a_daemon_of_this_machine_binds_and_only_what_all_may_read(
     source.chmod(0o644)
     mount = _mount(source, "a")
     here = {"Name": os.uname().nodename, "SecurityOptions": ["name=seccomp,profile=builtin"]}
-    assert bindable(mount, here, by_socket=True)
-    assert not bindable(mount, here, by_socket=False)
-    assert not bindable(mount, {**here, "Name": "far"}, by_socket=True)
-    assert not bindable(mount, {**here, "SecurityOptions": ["name=selinux"]}, by_socket=True)
+    assert bindable(mount, here, here=True)
+    near, far = (Endpoint(address=one, named_by="x") for one in ("unix:///x", "tcp://x:1"))
+    assert [near.is_here(here), far.is_here(here), near.is_here({**here, "Name": "far"})] == [True, False, False]
+    assert not bindable(mount, here, here=False)
+    assert not bindable(mount, {**here, "SecurityOptions": ["name=selinux"]}, here=True)
     source.chmod(0o640)
-    assert not bindable(mount, here, by_socket=True)
+    assert not bindable(mount, here, here=True)

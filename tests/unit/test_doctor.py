@@ -17,12 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from examples import project as example
-from reprobox import doctor
-from reprobox.doctor import building, docker, gpu, machine, network, terminal
+from reprobox import doctor, hardware
+from reprobox.doctor import building, docker, gpu, machine, network
 from reprobox.doctor import project as project_checks
-from reprobox.doctor.finding import Condition, Finding, Report, absent, ok, problem, warning
+from reprobox.doctor.diagnosis import Condition, Diagnosis, Examination, absent, ok, problem, warning
 from reprobox.errors import InvalidInput, ReproboxError
 from reprobox.model import BootstrapBase
+from reprobox.report import doctor as report
 
 OK, WARNING, PROBLEM, ABSENT = Condition.OK, Condition.WARNING, Condition.PROBLEM, Condition.ABSENT
 GIB = 1 << 30
@@ -171,7 +172,7 @@ def test_any_text_of_buildx_is_read(text: str) -> None:
     docker.read_builder(text)
 
 
-def _apptainer(**facts: Any) -> list[Finding]:
+def _apptainer(**facts: Any) -> list[Diagnosis]:
     return list(machine.judge_apptainer(machine.ApptainerFacts(**facts)))
 
 
@@ -256,8 +257,8 @@ ALL = machine.Namespaces(root=False, user="me")
         ({"clone": "0"}, WARNING, "unprivileged_userns_clone=1"),
         ({"most": "0"}, WARNING, "user.max_user_namespaces=15000"),
         ({"apparmor": "1"}, WARNING, "apparmor_restrict_unprivileged_userns=0"),
-        ({"subuid": False}, WARNING, "me has no ids of their own in /etc/subuid as root"),
-        ({"subuid": False, "subgid": False}, WARNING, "/etc/subuid and /etc/subgid"),
+        ({"without_ids": ("/etc/subuid",)}, WARNING, "me has no ids of their own in /etc/subuid as root"),
+        ({"without_ids": ("/etc/subuid", "/etc/subgid")}, WARNING, "/etc/subuid and /etc/subgid"),
         ({"newuidmap": False}, WARNING, "uidmap"),
     ],
 )
@@ -273,7 +274,7 @@ def test_user_namespaces(change: dict[str, Any], condition: Condition, words: st
 def test_certificates_are_judged() -> None:
     assert network.judge_bundle(None).condition is OK
 
-    def found(**facts: Any) -> Finding:
+    def found(**facts: Any) -> Diagnosis:
         return network.judge_bundle(network.Bundle(variable="SSL_CERT_FILE", path="/ca.pem", **facts))
 
     assert found(count=3).fact == "SSL_CERT_FILE /ca.pem: 3 certificates"
@@ -353,15 +354,15 @@ def test_a_driver_too_old_to_say_the_capability_still_names_its_gpus() -> None:
 
 
 def test_the_kernels_module_is_read() -> None:
-    assert gpu.read_kernel_module(MODULE) == "470.182.03"
-    assert gpu.read_kernel_module(OPEN_MODULE) == "570.124.06"
-    assert gpu.read_kernel_module("") == ""
+    assert hardware.driver_version(MODULE) == "470.182.03"
+    assert hardware.driver_version(OPEN_MODULE) == "570.124.06"
+    assert hardware.driver_version("") is None
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(), st.text())
 def test_any_text_of_nvidia_smi_is_read_and_judged(header: str, devices: str) -> None:
-    gpu.judge_driver(gpu.read_driver(header, devices), gpu.read_kernel_module(header))
+    gpu.judge_driver(gpu.read_driver(header, devices), hardware.driver_version(header))
 
 
 @pytest.mark.parametrize(
@@ -405,7 +406,7 @@ def test_a_gpu_in_containers(installed: bool, runtimes: tuple[str, ...], cdi: bo
 WARM_START = Path(__file__).parents[2] / "examples/warm-start"
 
 
-def _project(root: Path) -> dict[str, Finding]:
+def _project(root: Path) -> dict[str, Diagnosis]:
     return {one.subject: one for one in project_checks.project(root, project_checks.load(root))}
 
 
@@ -461,7 +462,7 @@ def test_no_finding_that_is_not_ok_lacks_its_remedy() -> None:
         with pytest.raises(ValueError, match="subject: what is not well has a remedy"):
             make("subject", "fact", "")
     with pytest.raises(ValueError, match="and only that"):
-        Finding(subject="subject", condition=OK, fact="fact", remedy="remedy")
+        Diagnosis(subject="subject", condition=OK, fact="fact", remedy="remedy")
 
 
 def _check(look: Any, **more: Any) -> doctor.Check:
@@ -471,13 +472,13 @@ def _check(look: Any, **more: Any) -> doctor.Check:
 def test_a_check_that_hangs_is_told_and_not_waited_for() -> None:
     stop = threading.Event()
 
-    def hangs() -> Iterator[Finding]:
+    def hangs() -> Iterator[Diagnosis]:
         yield ok("Docker client", "here")
         stop.wait(30)
 
-    report = doctor.examine([_check(hangs, needed=True), _check(lambda: [ok("uv", "1")])], deadline=0.2)
+    found = doctor.examine([_check(hangs, needed=True), _check(lambda: [ok("uv", "1")])], deadline=0.2)
     stop.set()
-    client, hung, other = report.findings
+    client, hung, other = found.findings
     assert (client.fact, other.fact) == ("here", "1")
     assert (hung.condition, hung.fact) == (PROBLEM, "no answer within 0.2 s")
     assert hung.remedy
@@ -488,7 +489,7 @@ def test_a_check_that_hangs_is_told_and_not_waited_for() -> None:
 )
 @pytest.mark.parametrize(("needed", "condition"), [(True, PROBLEM), (False, WARNING)])
 def test_a_check_that_fails_is_a_finding(error: Exception, needed: bool, condition: Condition) -> None:
-    def fails() -> Iterable[Finding]:
+    def fails() -> Iterable[Diagnosis]:
         raise error
 
     (found,) = doctor.examine([_check(fails, needed=needed)]).findings
@@ -502,7 +503,7 @@ def test_a_fault_of_ours_is_no_finding() -> None:
         doctor.examine([_check(lambda: [ok("x", str(1 // 0))])])
 
 
-REPORT = Report(
+REPORT = Examination(
     sections={
         "Engines": (ok("Docker client", "28.2.2"), problem("Docker daemon", "no \x1b[31mdaemon\nanswers", "start it")),
         "GPU": (absent("NVIDIA", "no driver (optional)", "only for CUDA"), warning("Toolkit", "x " * 60, "y " * 60)),
@@ -511,7 +512,7 @@ REPORT = Report(
 
 
 def test_the_page_is_as_wide_as_the_terminal_and_escapes_what_comes_from_outside() -> None:
-    page = terminal.render(REPORT, width=72)
+    page = report.render(REPORT, width=72)
     assert max(map(len, page.splitlines())) <= 72
     assert "\x1b" not in page
     assert page.splitlines()[:5] == [
@@ -522,20 +523,20 @@ def test_the_page_is_as_wide_as_the_terminal_and_escapes_what_comes_from_outside
         "                    -> start it",
     ]
     assert page.endswith("\n1 problem stands in the way of building and running (1 warning)\n")
-    assert terminal.render(REPORT, unicode=False).isascii()
-    assert "\x1b[31m" in terminal.render(REPORT, colour=True)
+    assert report.render(REPORT, unicode=False).isascii()
+    assert "\x1b[31m" in report.render(REPORT, colour=True)
 
 
 def test_the_summary_counts() -> None:
-    fine = Report(sections={"A": (ok("x", "y"), warning("x", "y", "z"), warning("x", "y", "z"))})
-    assert terminal.summary(fine) == "nothing stands in the way of building and running (2 warnings)"
+    fine = Examination(sections={"A": (ok("x", "y"), warning("x", "y", "z"), warning("x", "y", "z"))})
+    assert report.summary(fine) == "nothing stands in the way of building and running (2 warnings)"
     assert (fine.exit_code, REPORT.exit_code) == (0, 1)
-    bad = Report(sections={"A": (problem("x", "y", "z"),) * 2})
-    assert terminal.summary(bad) == "2 problems stand in the way of building and running"
+    bad = Examination(sections={"A": (problem("x", "y", "z"),) * 2})
+    assert report.summary(bad) == "2 problems stand in the way of building and running"
 
 
 def test_as_json() -> None:
-    found = json.loads(json.dumps(terminal.as_json(REPORT)))
+    found = json.loads(json.dumps(report.as_json(REPORT)))
     assert {key: found[key] for key in ("schema", "passes", "exit_code")} == {
         "schema": 1,
         "passes": False,

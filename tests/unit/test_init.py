@@ -67,6 +67,7 @@ def test_no_text_of_a_folder_breaks_a_draft(name: str, place: str, words: list[s
     )
     draft = compose.draft(findings)
     project = config.loads(draft.files["reprobox.yaml"].encode(), root=Path("/nowhere"))
+    assert (project.smoke is not None) == bool(paths)
     if project.smoke:
         assert project.smoke.command == ("python", *words)
         assert [str(each.path) for each in project.smoke.outputs] == paths
@@ -245,6 +246,18 @@ def test_a_repository_as_a_requirement_is_named_and_left_as_a_comment(tmp_path: 
     init(tmp_path, files)
     text = (tmp_path / "requirements.in").read_text()
     assert "# git+https://***@host.example/x.git" in text
+
+
+@pytest.mark.parametrize(
+    ("run", "line"),
+    [
+        ('["pip", "install", "numpy>=1.20"]', "numpy>=1.20"),
+        ("--mount=type=cache,target=/c \\\n  --network=default \\\n  pip install numpy==1.0", "numpy==1.0"),
+    ],
+)
+def test_a_run_of_any_form_is_drafted_as_it_stands(tmp_path: Path, run: str, line: str) -> None:
+    init(tmp_path, {"Dockerfile": f"FROM debian:12\nRUN {run}\n", "a.py": ""})
+    assert line in [text.partition("  #")[0] for text in (tmp_path / "requirements.in").read_text().splitlines()]
 
 
 def test_a_requirements_file_that_no_lock_can_hold_is_said_at_once(tmp_path: Path) -> None:

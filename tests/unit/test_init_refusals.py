@@ -185,6 +185,18 @@ def test_a_subfolder_of_a_checkout_is_not_named_after_the_repository(tmp_path: P
     assert project.name == "warm-start"
 
 
+def test_in_another_repositorys_hook_the_name_is_still_this_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mine", "theirs"):
+        subprocess.run(["git", "init", "-q", str(tmp_path / name)], check=True)
+        url = f"https://host.example/lab/{name}-remote.git"
+        subprocess.run(["git", "-C", str(tmp_path / name), "remote", "add", "origin", url], check=True)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "theirs" / ".git"))
+    project, _ = init(tmp_path / "mine", FOLDERS["requirements"])
+    assert project.name == "mine-remote"
+
+
 # --- the command line ------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from examples import lock as example_lock
-from reprobox import config, lockfile
+from reprobox import config, lockfile, tree
 from reprobox.errors import InvalidConfig, InvalidInput, InvalidLock
 from reprobox.lint import check
 from reprobox.lint.findings import RULES, Severity, ignored
@@ -378,7 +378,36 @@ def test_a_config_that_git_does_not_track_yet_is_read(tmp_path: Path) -> None:
     assert found(tmp_path) == [("env-override", "reprobox.yaml", 8), ("host-path", "train.py", 1)]
 
 
-def test_without_git_environments_and_hidden_folders_are_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", [".ssh", ".config/gh", "env", "node_modules/x", "my/lib"])
+def test_without_git_a_secret_that_goes_into_the_image_is_found_wherever_it_is(tmp_path: Path, folder: str) -> None:
+    key = "-----BEGIN PRIVATE KEY-----\n" + "x" * 3000
+    write(tmp_path, {f"{folder}/.env": "x", f"{folder}/id_lab": key, "my/pyvenv.cfg": ""})
+    assert {path for path in map(str, tree.walk(tmp_path)) if "pyvenv" not in path} == {
+        one.file for one in check.lint(tmp_path).findings if one.rule == "secret-file"
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "rule"),
+    [
+        ("requirements.txt", "a @ git+https://bob:ghp_s3cret@host.example/x\n", "git-without-commit"),
+        ("requirements.txt", "https://bob:ghp_s3cret@host.example/x.tgz\n", "unpinned-requirement"),
+        ("Dockerfile", "FROM scratch\nADD https://host.example/x?token=ghp_s3cret /x\n", "unverified-download"),
+        ("Dockerfile", "FROM scratch\nRUN curl https://bob:ghp_s3cret@host.example/x | sh\n", "unverified-download"),
+        (
+            "a.py",
+            f"import os\nos.system('wget https://bob:ghp_s3cret{'0' * 80}@host.example/x')\n",
+            "fetch-at-run-time",
+        ),
+    ],
+)
+def test_a_finding_quotes_no_credentials(tmp_path: Path, file: str, text: str, rule: str) -> None:
+    done = check.lint(write(tmp_path, {file: text}))
+    assert rule in {one.rule for one in done.findings}
+    assert "ghp_" not in report.render(done) + json.dumps(report.as_json(done))
+
+
+def test_without_git_the_code_of_environments_and_hidden_folders_is_passed_over(tmp_path: Path) -> None:
     bad = "open('/home/alice/x')\n"
     names = ["my/lib/a.py", "node_modules/a.py", ".hidden/a.py", ".venv/a.py", "x/__pycache__/a.py"]
     assert found(tmp_path, {**dict.fromkeys(names, bad), "my/pyvenv.cfg": ""}) == []
@@ -516,16 +545,25 @@ def test_the_json_holds_every_field(tmp_path: Path) -> None:
     }
 
 
-def test_annotations_are_escaped_for_github(tmp_path: Path) -> None:
-    write(tmp_path, {"a,b:c%.py": "open('/home/alice/100%')\n"})
-    (line,) = report.workflow_commands(check.lint(tmp_path), folder=PurePosixPath("sub"))
-    assert line.startswith("::warning file=sub/a%2Cb%3Ac%25.py,line=1,title=reprobox lint%3A host-path::")
+def test_annotations_are_escaped_for_github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"sub/a,b:c%\x1b.py": "open('/home/alice/100%')\n"})
+    (tmp_path / "link").symlink_to("sub")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    (line,) = report.for_github(check.lint(tmp_path / "link"), folder=tmp_path / "link")
+    assert line.startswith("::warning file=sub/a%2Cb%3Ac%25\\x1b.py,line=1,title=reprobox lint%3A host-path::")
     assert '"/home/alice/100%25" is a path' in line
+
+
+def test_an_annotation_names_no_file_outside_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "elsewhere"))
+    write(tmp_path, {"a.py": "open('/home/alice/x')\n"})
+    (line,) = report.for_github(check.lint(tmp_path), folder=tmp_path)
+    assert line.startswith("::warning title=reprobox lint%3A host-path::")
 
 
 def test_a_files_name_is_no_workflow_command_and_no_escape(tmp_path: Path) -> None:
     write(tmp_path, {"::error::\x1b[31m.py": "open('/home/alice/x')\n"})
-    assert report.render(check.lint(tmp_path)).startswith("./::error::\\x1b[31m.py:1: host-path")
+    assert report.render(check.lint(tmp_path)).startswith("| ::error::\\x1b[31m.py:1: host-path")
 
 
 def test_only_errors_end_in_1_unless_strict(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ class Condition(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Diagnosis:
     """``subject`` is what was looked at, ``fact`` one line of what is so, ``remedy`` what to do where it is not OK."""
 
     subject: str
@@ -29,30 +29,30 @@ class Finding:
             raise ValueError(f"{self.subject}: what is not well has a remedy, and only that")
 
 
-def ok(subject: str, fact: str) -> Finding:
-    return Finding(subject=subject, condition=Condition.OK, fact=fact)
+def ok(subject: str, fact: str) -> Diagnosis:
+    return Diagnosis(subject=subject, condition=Condition.OK, fact=fact)
 
 
-def warning(subject: str, fact: str, remedy: str) -> Finding:
-    return Finding(subject=subject, condition=Condition.WARNING, fact=fact, remedy=remedy)
+def warning(subject: str, fact: str, remedy: str) -> Diagnosis:
+    return Diagnosis(subject=subject, condition=Condition.WARNING, fact=fact, remedy=remedy)
 
 
-def problem(subject: str, fact: str, remedy: str) -> Finding:
-    return Finding(subject=subject, condition=Condition.PROBLEM, fact=fact, remedy=remedy)
+def problem(subject: str, fact: str, remedy: str) -> Diagnosis:
+    return Diagnosis(subject=subject, condition=Condition.PROBLEM, fact=fact, remedy=remedy)
 
 
-def absent(subject: str, fact: str, remedy: str) -> Finding:
-    return Finding(subject=subject, condition=Condition.ABSENT, fact=fact, remedy=remedy)
+def absent(subject: str, fact: str, remedy: str) -> Diagnosis:
+    return Diagnosis(subject=subject, condition=Condition.ABSENT, fact=fact, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Examination:
     """All findings, by section, in the order in which they are told."""
 
-    sections: dict[str, tuple[Finding, ...]]
+    sections: dict[str, tuple[Diagnosis, ...]]
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[Diagnosis, ...]:
         return tuple(finding for section in self.sections.values() for finding in section)
 
     def count(self, condition: Condition) -> int:

@@ -1,4 +1,4 @@
-"""Report -> the page that a person reads on stdout, or JSON for a program. Pure."""
+"""An examination of this machine -> the page that a person reads on stdout, or JSON for a program. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import textwrap
 from typing import Any, TextIO
 
 from reprobox.console import ASCII_MARKS, UNICODE_MARKS, Marks, has_colour, marks, printable
-from reprobox.doctor.finding import Condition, Report
+from reprobox.doctor.diagnosis import Condition, Examination
 
 SCHEMA = 1
 _COLOURS = {Condition.OK: "32", Condition.WARNING: "33", Condition.PROBLEM: "31", Condition.ABSENT: "2"}
 _NARROWEST = 60
 
 
-def for_stream(report: Report, stream: TextIO) -> str:
+def for_stream(report: Examination, stream: TextIO) -> str:
     """The page as ``stream`` can show it: its width, its colours, its characters."""
     return render(
         report,
@@ -24,7 +24,7 @@ def for_stream(report: Report, stream: TextIO) -> str:
     )
 
 
-def render(report: Report, *, width: int = 100, colour: bool = False, unicode: bool = True) -> str:
+def render(report: Examination, *, width: int = 100, colour: bool = False, unicode: bool = True) -> str:
     """Sections of marked lines, a remedy under each that wants one, and one line that sums up."""
     signs = UNICODE_MARKS if unicode else ASCII_MARKS
     column = max((len(finding.subject) for finding in report.findings), default=0)
@@ -47,7 +47,7 @@ def render(report: Report, *, width: int = 100, colour: bool = False, unicode: b
     return text if unicode else text.encode("ascii", "backslashreplace").decode("ascii")
 
 
-def summary(report: Report) -> str:
+def summary(report: Examination) -> str:
     """One sentence: whether anything stands in the way."""
     problems, warnings = report.count(Condition.PROBLEM), report.count(Condition.WARNING)
     noted = f" ({warnings} warning{'' if warnings == 1 else 's'})" if warnings else ""
@@ -58,7 +58,7 @@ def summary(report: Report) -> str:
     return f"nothing stands in the way of building and running{noted}"
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: Examination) -> dict[str, Any]:
     """The report as plain JSON values."""
     return {
         "schema": SCHEMA,

@@ -57,6 +57,18 @@ def test_a_link_in_the_place_of_the_state_is_refused(tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_a_link_that_came_with_a_checkout_is_never_written_through(tmp_path: Path) -> None:
+    root, precious = tmp_path / "checkout", tmp_path / "precious"
+    (root / ".reprobox").mkdir(parents=True)
+    precious.write_text("1")
+    (root / ".reprobox" / "busy").symlink_to(precious)
+    (root / ".reprobox" / ".gitignore").symlink_to(tmp_path / "made")
+    with pytest.raises(InvalidInput, match=r"\.reprobox/busy is a link"), files.exclusive(root):
+        pass
+    assert precious.read_text() == "1"
+    assert not (tmp_path / "made").exists()
+
+
 def test_what_is_removed_is_never_what_a_link_leads_to(tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "data").write_text("1")

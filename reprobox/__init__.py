@@ -12,6 +12,7 @@ resources      where packaged data (templates) lives
 proc           the only place that starts a process
 files          whole files or none: write beside, then rename; one process per project at a time
 cache          content-addressed files under the user's cache folder
+image_note     which image was built of a project last
 web            one HTTP request, patiently: redirects, retries, limits, nothing secret in an error
 registry       the registry's protocol: references, digests, blobs
 console        words, tables and progress on the terminal

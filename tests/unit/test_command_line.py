@@ -137,6 +137,18 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert done.stderr == f"error: there is no folder {tmp_path / 'nope'}\nhint: create it, or correct -C\n"
 
 
+@pytest.mark.parametrize("words", [["build"], ["doctor"], ["schema"], ["-C", "/", "lint", "x.py"]])
+def test_a_current_folder_that_was_removed_is_told(words: list[str], tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    program = f"import os; from reprobox import cli; os.rmdir({str(gone)!r}); cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], cwd=gone, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == ("error: the current folder is there no more\nhint: change into one that exists: cd FOLDER\n")
+
+
 def test_exit_codes_name_only_verdicts_that_exist() -> None:
     named = {word for verb in VERBS for word in re.findall(r"\b[A-Z_]{5,}\b", _verb(verb).exit_codes)}
     assert named

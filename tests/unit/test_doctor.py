@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from examples import project as example
-from reprobox import doctor
+from reprobox import doctor, image_note
 from reprobox.doctor import building, docker, gpu, machine, network, terminal
 from reprobox.doctor import project as project_checks
 from reprobox.doctor.finding import Condition, Finding, Report, absent, ok, problem, warning
 from reprobox.errors import InvalidInput, ReproboxError
-from reprobox.model import BootstrapBase
+from reprobox.model import BootstrapBase, Digest, Image
 
 OK, WARNING, PROBLEM, ABSENT = Condition.OK, Condition.WARNING, Condition.PROBLEM, Condition.ABSENT
 GIB = 1 << 30
@@ -449,6 +449,13 @@ def test_the_classes_of_hardware_that_have_a_baseline_are_named(tmp_path: Path) 
     shutil.copy(WARM_START / "reprobox.baseline.json", tmp_path)
     found = {one.subject: one for one in project_checks.project(tmp_path, wanted)}
     assert found["Baseline"] == ok("Baseline", "recorded for portable x86-64-v3")
+
+
+def test_the_image_that_was_built_last_is_named(tmp_path: Path) -> None:
+    image = Image(engine="docker", reference="warm-start:lock-1", handle="x", digest=Digest.of(b"image"))
+    image_note.write(tmp_path, image_note.Note(context=Digest.of(b"context"), image=image))
+    found = {one.subject: one for one in project_checks.project(tmp_path, example(tmp_path))}
+    assert found["Image"] == ok("Image", "last built: warm-start:lock-1")
 
 
 # --- the whole --------------------------------------------------------------------------------

@@ -102,6 +102,13 @@ def test_the_contexts_digest_moves_with_a_template(tmp_path: Path, monkeypatch: 
     assert render.digest(made, tree=tree(), natives={}) != before
 
 
+def test_the_contexts_digest_moves_with_how_a_value_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = render.digest(_recipe(), tree=tree(), natives={})
+    (tmp_path / "render.py").write_text(Path(render.__file__).read_text().replace("shlex.quote", "repr"))
+    monkeypatch.setattr(render, "_PRINTER", tmp_path / "render.py")
+    assert render.digest(_recipe(), tree=tree(), natives={}) != before
+
+
 def test_templates_print_and_decide_nothing() -> None:
     for template in templates().glob("*.j2"):
         text = template.read_text()

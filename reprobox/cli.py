@@ -365,7 +365,7 @@ def _print_json(value: Any) -> None:
 
 
 def main() -> None:
-    """The program: runs a verb, prints what no verb foresaw, and ends with the verb's exit code."""
+    """The program: runs a verb, prints what went wrong in one place, and ends with the verb's exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     open_all()
@@ -396,9 +396,13 @@ def _main() -> int:
 
 
 def _failed(error: Exception) -> int:
-    """The exit code of a failure that no verb foresaw, which is printed: ours with a traceback."""
+    """The exit code of a failure, which is printed here alone: ours with a traceback, the user's in words."""
     from reprobox import console  # noqa: PLC0415
+    from reprobox.errors import ReproboxError  # noqa: PLC0415
 
+    if isinstance(error, ReproboxError):
+        console.error(error, folder=error.folder)
+        return error.exit_code
     if isinstance(error, OSError) and error.errno in REFUSALS:
         from reprobox.files import explain  # noqa: PLC0415
 

@@ -114,7 +114,7 @@ class Verb(click.Command):
         self.help = about
 
     def invoke(self, context: click.Context) -> Any:
-        """The verb's exit code; an error that the user can act on is printed here, and nowhere else."""
+        """The verb's exit code. An error that the user can act on leaves with the project's folder."""
         from reprobox.errors import InvalidInput, ReproboxError  # noqa: PLC0415
 
         settings = {name: bool(context.meta.get(_key(name))) for name in ("quiet", "verbose")}
@@ -126,10 +126,8 @@ class Verb(click.Command):
             context.obj = Session(root=root, **settings)
             return super().invoke(context)
         except ReproboxError as error:
-            from reprobox import console  # noqa: PLC0415
-
-            console.error(error, folder=root)
-            return error.exit_code
+            error.folder = root
+            raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.exit_codes:

@@ -13,6 +13,7 @@ proc           the only place that starts a process
 files          whole files or none: write beside, then rename; one process per project at a time
 cache          content-addressed files under the user's cache folder
 credentials    in addresses: left out, masked in every word, shown to the server they are for
+image_note     which image was built of a project last
 web            one HTTP request, patiently: redirects, retries, limits, nothing secret in an error
 registry       the registry's protocol: references, digests, blobs
 console        words, tables and progress on the terminal

@@ -16,6 +16,7 @@ from reprobox.command_line import (
     Session,
     Verbs,
     completion_script,
+    current_folder,
     is_completing,
     locked_packages,
     pass_session,
@@ -135,11 +136,12 @@ def render(session: Session, output: str | None, platform: str | None) -> int:
     """
     from pathlib import Path  # noqa: PLC0415
 
+    from reprobox import config  # noqa: PLC0415
     from reprobox.workflow import building  # noqa: PLC0415
 
     chosen = building.platform_named(platform) if platform else None
     if output is None:
-        write(building.prepare(session.root, platform=chosen).context.dockerfile)
+        write(building.prepare(config.load(session.root), platform=chosen).context.dockerfile)
     else:
         names = building.render_to(session.root, Path(output), platform=chosen, console=session.console)
         _say(f"Wrote {', '.join(names)} to {output}.")
@@ -158,11 +160,12 @@ def build(session: Session, as_json: bool) -> int:
 
     Example: reprobox build
     """
+    from reprobox import image_note  # noqa: PLC0415
     from reprobox.workflow import building  # noqa: PLC0415
 
     built = building.build(session.root, engine=building.engine(), console=session.console)
     if as_json:
-        _print_json({"image": building.image_facts(built.image), "built": built.fresh})
+        _print_json({"image": image_note.image_facts(built.image), "built": built.fresh})
     else:
         _say(f"{'Built' if built.fresh else 'Up to date:'} {built.image.reference}", f"  {built.image.digest}")
     return 0
@@ -176,7 +179,8 @@ def run(session: Session, command: tuple[str, ...]) -> int:
 
     All that follows the command's name is the command's own.
 
-    Exit codes: the command's own; 2 also where the image could not be built.
+    Exit codes: the command's own; 1 also where the lock no longer fits the project, 2 where the image could not
+    be built.
 
     Example: reprobox run python train.py --seed 3
     """
@@ -294,13 +298,11 @@ def lint(session: Session, strict: bool, as_json: bool, paths: tuple[str, ...]) 
 
     Example: reprobox lint
     """
-    from pathlib import Path  # noqa: PLC0415
-
     from reprobox.console import github  # noqa: PLC0415
     from reprobox.report import lint as report  # noqa: PLC0415
     from reprobox.workflow import linting  # noqa: PLC0415
 
-    found = linting.lint(session.root, tuple(Path.cwd() / path for path in paths))
+    found = linting.lint(session.root, tuple(current_folder() / path for path in paths))
     for file, reason in found.unread:
         session.console.note(f"not read: {file} {reason}")
     if as_json:
@@ -395,12 +397,12 @@ def _main() -> int:
 
 
 def _failed(error: Exception) -> int:
-    """The exit code of a failure, which is printed: ours with a traceback, the user's in words."""
+    """The exit code of a failure, which is printed here alone: ours with a traceback, the user's in words."""
     from reprobox import console  # noqa: PLC0415
     from reprobox.errors import ReproboxError  # noqa: PLC0415
 
     if isinstance(error, ReproboxError):
-        console.error(error)
+        console.error(error, folder=error.folder)
         return error.exit_code
     if isinstance(error, OSError) and error.errno in REFUSALS:
         from reprobox.files import explain  # noqa: PLC0415

@@ -80,10 +80,25 @@ def common_options(*, documented: bool) -> list[click.Parameter]:
 
 
 def root_of(context: click.Context) -> Path:
-    """The project's folder as the words so far name it."""
+    """The project's folder as the words so far name it. Raises InvalidInput."""
     from pathlib import Path  # noqa: PLC0415
 
-    return Path(context.meta.get(_key("root"), ".")).resolve()
+    named = Path(context.meta.get(_key("root"), "."))
+    return (named if named.is_absolute() else current_folder() / named).resolve()
+
+
+def current_folder() -> Path:
+    """The folder that relative paths start from. Raises InvalidInput where it was removed."""
+    from pathlib import Path  # noqa: PLC0415
+
+    from reprobox.errors import InvalidInput  # noqa: PLC0415
+
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise InvalidInput(
+            "the current folder is there no more", hint="change into one that exists: cd FOLDER"
+        ) from error
 
 
 class Verb(click.Command):
@@ -99,20 +114,20 @@ class Verb(click.Command):
         self.help = about
 
     def invoke(self, context: click.Context) -> Any:
-        """The verb's exit code; an error that the user can act on is printed here, and nowhere else."""
+        """The verb's exit code. An error that the user can act on leaves with the project's folder."""
         from reprobox.errors import InvalidInput, ReproboxError  # noqa: PLC0415
 
         settings = {name: bool(context.meta.get(_key(name))) for name in ("quiet", "verbose")}
-        context.obj = session = Session(root=root_of(context), **settings)
+        root = None
         try:
-            if not session.root.is_dir():
-                raise InvalidInput(f"there is no folder {session.root}", hint="create it, or correct -C")
+            root = root_of(context)
+            if not root.is_dir():
+                raise InvalidInput(f"there is no folder {root}", hint="create it, or correct -C")
+            context.obj = Session(root=root, **settings)
             return super().invoke(context)
         except ReproboxError as error:
-            from reprobox import console  # noqa: PLC0415
-
-            console.error(error, folder=session.root)
-            return error.exit_code
+            error.folder = root
+            raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.exit_codes:
@@ -181,9 +196,11 @@ def locked_packages(context: click.Context, _: click.Parameter, incomplete: str)
     """The packages of requirements.lock that begin so; none where it cannot be read."""
     from click.shell_completion import CompletionItem  # noqa: PLC0415
 
+    from reprobox.errors import InvalidInput  # noqa: PLC0415
+
     try:
         text = (root_of(context) / "requirements.lock").read_text(encoding="utf-8")
-    except (OSError, ValueError):
+    except (OSError, ValueError, InvalidInput):
         return []
     names = {name.lower() for name in re.findall(r"^([A-Za-z0-9][\w.-]*) *(?:==|@)", text, re.MULTILINE)}
     return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete.lower())]

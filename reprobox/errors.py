@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class ReproboxError(Exception):
     """Something the user can act on: printed without a traceback.
 
-    ``message`` says what happened, with names and both values; ``hint`` says what to do.
+    ``message`` says what happened, with names and both values; ``hint`` says what to do; ``folder`` is the
+    project's, once a verb has one.
     """
 
     exit_code = 2
+    folder: Path | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

@@ -101,21 +101,26 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 def write_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Put ``data`` under ``path``, where nothing may be yet, not even a link: whole, or not at all.
 
-    Raises InvalidInput where there is something, which stays as it is, or where the place cannot be written.
+    Raises InvalidInput where there is something, which stays as it is, or where the place cannot be written. Where a
+    file system has no hard links, another process may put a file there in the last moment, and lose it.
     """
     try:
-        path.open("xb").close()  # the name is ours from here on
+        with scratch(path.parent, UNFINISHED) as folder:
+            write_whole(folder / path.name, data, mode=mode)
+            try:
+                os.link(folder / path.name, path)
+            except FileExistsError:
+                raise
+            except OSError:  # no hard links here
+                if os.path.lexists(path):
+                    raise FileExistsError from None
+                (folder / path.name).rename(path)
     except FileExistsError as error:
         raise InvalidInput(
             f"{path.name} is there already", hint="nothing is overwritten: move it away first"
         ) from error
     except OSError as error:
         raise explain(error, f"cannot write {path.name}") from error
-    try:
-        write_whole(path, data, mode=mode)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
 
 
 def write_new_together(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -238,6 +243,11 @@ def cache_folder() -> Path:
         raise InvalidInput("this user has no home folder", hint="set HOME, or XDG_CACHE_HOME") from error
 
 
+def memory_place(root: Path) -> Path:
+    """Where is kept what must not come with a checkout: in the user's cache. Raises InvalidInput."""
+    return cache_folder() / "projects" / f"{root.name}-{Digest.of(os.fsencode(root)).short}"
+
+
 def state_place(root: Path) -> Path:
     """Where this checkout's state is kept: in the project, or in the user's cache where that cannot be written.
 
@@ -245,10 +255,12 @@ def state_place(root: Path) -> Path:
     """
     folder = root / STATE_FOLDER
     if folder.is_symlink():
-        raise InvalidInput(f"{folder} is a link", hint="remove it; reprobox makes the folder itself")
-    if os.access(folder if folder.exists() else root, os.W_OK):
-        return folder
-    return cache_folder() / "projects" / f"{root.name}-{Digest.of(os.fsencode(root)).short}"
+        raise _is_a_link(folder, "folder")
+    return folder if os.access(folder if folder.exists() else root, os.W_OK) else memory_place(root)
+
+
+def _is_a_link(path: Path, kind: str) -> InvalidInput:
+    return InvalidInput(f"{path} is a link", hint=f"remove it; reprobox makes the {kind} itself")
 
 
 def state_folder(root: Path) -> Path:
@@ -257,8 +269,8 @@ def state_folder(root: Path) -> Path:
     try:
         folder.mkdir(parents=folder.parent != root, exist_ok=True)
         ignore = folder / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n", encoding="utf-8")
+        if not os.path.lexists(ignore):  # a link that leads nowhere would be followed
+            write_whole(ignore, b"*\n")
     except OSError as error:
         raise explain(error, f"cannot keep state in {folder}") from error
     return folder
@@ -272,30 +284,33 @@ def exclusive(root: Path, *, waiting: Callable[[str], None] | None = None) -> It
     Busy. The lock is the kernel's (flock), so a killed process leaves none behind.
     """
     folder = state_folder(root)
+    busy = folder / "busy"
     try:
-        busy = (folder / "busy").open("a+")
+        handle = os.open(busy, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _is_a_link(busy, "file") from error
         raise explain(error, f"cannot work in {folder}") from error
-    with busy as handle:
+    try:
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                handle.seek(0)
-                other = f"another reprobox{_alive(handle.read().strip())}"
+                other = f"another reprobox{_alive(os.pread(handle, 32, 0))}"
                 if waiting is None:
                     raise Busy(f"{other} works in this project", hint="wait for it to end, or stop it") from error
                 waiting(other)
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            handle.truncate(0)
-            handle.write(str(os.getpid()))
-            handle.flush()
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
         except OSError as error:
             raise explain(error, f"cannot work in {folder}") from error
         yield folder
+    finally:
+        os.close(handle)
 
 
-def _alive(process: str) -> str:
+def _alive(process: bytes) -> str:
     """`` (process 123)``, where there is such a process; a dead one's number tells nobody anything."""
-    known = process.isdecimal() and Path("/proc", process).exists()
-    return f" (process {process})" if known else ""
+    known = process.isdigit() and Path("/proc", process.decode()).exists()
+    return f" (process {process.decode()})" if known else ""

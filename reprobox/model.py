@@ -363,7 +363,6 @@ class Recipe:
     epoch: int
     variables: Mapping[str, str]
     labels: Mapping[str, str]
-    command: tuple[str, ...]
     indexes: tuple[str, ...]
     find_links: tuple[str, ...]
     local_wheels: tuple[str, ...]
@@ -442,10 +441,7 @@ class Mount:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One sealed run: a command, what it may use, what is taken out. ``timeout`` seconds, ``memory`` bytes.
-
-    ``clear`` are paths removed from the work folder before the command starts.
-    """
+    """One sealed run: a command, what it may use, what is taken out. ``timeout`` seconds, ``memory`` bytes."""
 
     command: tuple[str, ...]
     outputs: tuple[PurePosixPath, ...] = ()

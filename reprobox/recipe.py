@@ -48,7 +48,6 @@ def make(
         epoch=lock.epoch,
         variables={"HOME": str(HOME_FOLDER), "LOGNAME": "user", "USER": "user", **lock.variables},
         labels=_labels(lock),
-        command=("python",),  # not the experiment's: an image follows from the lock and the files alone
         indexes=lock.indexes,
         find_links=lock.find_links,
         local_wheels=local_wheels,

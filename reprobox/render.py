@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -16,12 +15,15 @@ from reprobox.resources import templates
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+_PRINTER = Path(__file__)
 
-def context(recipe: Recipe, *, tree: ProjectTree, root: Path, natives: Mapping[str, bytes | Path]) -> Context:
+
+def context(recipe: Recipe, *, tree: ProjectTree, root: Path, natives: Mapping[str, bytes]) -> Context:
     """The build context of ``recipe``.
 
-    ``tree`` and ``root`` are the project's files, ``natives`` what stands beside them in the context: the
-    environment's lock files as bytes, a bootstrapped base as the path of its tar.
+    ``tree`` and ``root`` are the project's files, ``natives`` what stands beside them in the context, by path: the
+    environment's lock files, and programs of ours. What the recipe names by its digest (a base's tar, packages) is
+    the caller's to add.
     """
     files: dict[PurePosixPath, bytes | Path] = {
         file.path: root / file.path for file in tree.files if file.link is None
@@ -40,12 +42,16 @@ def context(recipe: Recipe, *, tree: ProjectTree, root: Path, natives: Mapping[s
     )
 
 
-def digest(recipe: Recipe, *, tree: ProjectTree, natives: Mapping[str, bytes | Path]) -> Digest:
-    """The digest of the context that ``context`` would make, from what goes into it: nothing is rendered for a look."""
+def digest(recipe: Recipe, *, tree: ProjectTree, natives: Mapping[str, bytes]) -> Digest:
+    """The digest of all that decides the context that ``context`` would make: nothing is rendered for a look.
+
+    The templates and this module's own bytes, which quote what they print, count too.
+    """
     return Digest.of_json(
         {
             "labels": _labels(tree),
-            "natives": {name: Digest.of(c).hex for name, c in natives.items() if isinstance(c, bytes)},
+            "natives": {name: Digest.of(content).hex for name, content in natives.items()},
+            "printer": Digest.of_file(_PRINTER).hex,
             "recipe": repr(recipe),
             "templates": {path.name: Digest.of_file(path).hex for path in templates().glob("*.j2")},
         }
@@ -80,7 +86,6 @@ def _environment() -> Environment:
     environment.filters["shell"] = lambda value: shlex.quote(str(value))
     environment.filters["dockerfile"] = _quote_for_dockerfile
     environment.filters["pattern"] = _quote_for_dockerignore
-    environment.filters["json"] = lambda value: json.dumps(list(value), ensure_ascii=False)
     return environment
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from reprobox import baseline as baselines
-from reprobox import config, hardware, lockfile
+from reprobox import config, hardware, image_note, lockfile
 from reprobox.doctor.diagnosis import Diagnosis, absent, ok, problem, warning
 from reprobox.errors import ReproboxError
-from reprobox.files import STATE_FOLDER
 from reprobox.lockfile import LOCK_FILE
 from reprobox.model import Project
 
@@ -69,9 +67,7 @@ def _baseline(root: Path, found: Project) -> Diagnosis:
 
 
 def _image(root: Path) -> Diagnosis:
-    try:
-        note = json.loads((root / STATE_FOLDER / "image-docker.json").read_bytes())
-        reference = str(note["image"]["reference"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    note = image_note.read(root, "docker")
+    if note is None:
         return absent("Image", "not built in this checkout", "run `reprobox build`")
-    return ok("Image", f"last built: {reference}")
+    return ok("Image", f"last built: {note.image.reference}")

@@ -59,7 +59,7 @@ class Engine(Protocol):
         """Whether the engine still has just this image under its reference; costs a look."""
 
     def build(self, context: Context, *, reference: str, supplies: Supplies, console: Console) -> Image:
-        """Make the image. Raises BuildFailed; a failed build leaves no image under ``reference``."""
+        """Make the image, after ``probe``. Raises BuildFailed; a failed build leaves no image under ``reference``."""
 
     def run(self, image: Image, job: Job, *, into: Path, listen: Listener) -> tuple[Completed, tuple[OutputFile, ...]]:
         """Run a job sealed, take its outputs out into the folder ``into``; whatever happens, leave nothing running."""

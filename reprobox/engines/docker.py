@@ -93,7 +93,6 @@ class Docker:
                 return False
 
     def build(self, context: Context, *, reference: str, supplies: Supplies, console: Console) -> Image:
-        self.probe()
         lay_out(context, supplies.staging)
         supplies.check()
         metadata = supplies.staging / "metadata.json"

@@ -1,6 +1,6 @@
 """Image -> Conditions: what the locked libraries do on the machine that runs the experiment, read inside the image.
 
-Importing a library takes up to seconds, so an answer is kept in the project's state folder. It counts as long as
+Importing a library takes up to seconds, so an answer is kept where no checkout can bring one. It counts as long as
 nothing can have changed: the same image (its variables are part of it), the same limits, the same engine, and the same
 boot of this very machine. The answer of another machine, or one that saw a GPU, whose driver can be replaced at any
 time, is asked for anew each time.
@@ -40,19 +40,19 @@ def job(libraries: tuple[str, ...], *, cpus: int, memory: int) -> Job:
     )
 
 
-def conditions(engine: Engine, image: Image, wanted: Job, *, state: Path, console: Console) -> Conditions:
+def conditions(engine: Engine, image: Image, wanted: Job, *, memory: Path, console: Console) -> Conditions:
     """What ``wanted`` answers in ``image``, now or when it was last asked under the same conditions.
 
-    ``state`` is the project's state folder. Raises ProbeFailed.
+    ``memory`` is the folder in the user's cache where answers are kept. Raises ProbeFailed.
     """
     machine = engine.machine()
     key = str(Digest.of_json([str(image.digest), machine.identity, repr(dataclasses.astuple(wanted))]))
-    if (kept := _known(state / NOTE, key)) is not None:
+    if (kept := _known(memory / NOTE, key)) is not None:
         return _read(kept, machine)
     with console.step("Reading the hardware inside the image"):
-        answer = _ask(engine, image, wanted, state)
+        answer = _ask(engine, image, wanted, memory)
     found = _read(answer, machine)
-    files.write_whole(state / NOTE, json.dumps({"key": key, "answer": answer}, sort_keys=True).encode())
+    files.write_whole(memory / NOTE, json.dumps({"key": key, "answer": answer}, sort_keys=True).encode())
     return found
 
 
@@ -77,10 +77,10 @@ def _known(note: Path, key: str) -> Any:
         return None
 
 
-def _ask(engine: Engine, image: Image, wanted: Job, state: Path) -> Any:
+def _ask(engine: Engine, image: Image, wanted: Job, memory: Path) -> Any:
     said: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
     completed, _ = engine.run(
-        image, wanted, into=state / "probe", listen=lambda stream, data: said[stream].extend(data)
+        image, wanted, into=memory / "probe", listen=lambda stream, data: said[stream].extend(data)
     )  # fmt: skip
     words = said["stderr"].decode("utf-8", "replace").splitlines()
     if completed.exit_code or completed.reason:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
-from reprobox import cache, config, files, lockfile, recipe, render, tree
+from reprobox import cache, config, files, image_note, lockfile, recipe, render, tree
 from reprobox.console import Console
 from reprobox.engines import Engine, Secrets, Supplies
 from reprobox.engines.staging import link_or_copy
 from reprobox.errors import InvalidInput, StaleLock
+from reprobox.image_note import Note
 from reprobox.lockfile import LOCK_FILE
 from reprobox.model import (
-    MEBIBYTE,
     Context,
     Digest,
     Image,
@@ -31,9 +29,6 @@ from reprobox.model import (
 )
 from reprobox.workflow.locking import misfits
 from reprobox.workflow.turns import at_work
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +44,21 @@ class Prepared:
     @property
     def digest(self) -> Digest:
         """The context's digest, at the cost of a look."""
-        return render.digest(self.recipe, tree=self.tree, natives=self.natives)
+        return render.digest(self.recipe, tree=self.tree, natives=self._beside)
 
     @cached_property
     def context(self) -> Context:
-        return render.context(self.recipe, tree=self.tree, root=self.project.root, natives=self.natives)
+        return render.context(self.recipe, tree=self.tree, root=self.project.root, natives=self._beside)
+
+    @cached_property
+    def _beside(self) -> Mapping[str, bytes]:
+        """The lock files and, where distribution packages are added to an image, the program that runs after them."""
+        if not self.recipe.system:
+            return self.natives
+        from reprobox.resolvers import java_keystore  # noqa: PLC0415 (slow to import)
+
+        program = java_keystore.PATH
+        return {**self.natives, f"{recipe.SYSTEM_FOLDER}/{program.name}": program.read_bytes()}
 
     @property
     def reference(self) -> str:
@@ -61,17 +66,16 @@ class Prepared:
         return f"{self.project.name}:lock-{lockfile.digest(self.lock).short}-src-{self.tree.digest.short}"
 
 
-def prepare(root: Path, *, platform: Platform | None = None) -> Prepared:
-    """Read the project and its lock. Raises StaleLock, with every reason, where the lock no longer fits."""
+def prepare(project: Project, *, platform: Platform | None = None) -> Prepared:
+    """Read the project's lock and files. Raises StaleLock, with every reason, where the lock no longer fits."""
     from reprobox.resolvers import python  # noqa: PLC0415 (slow to import)
 
-    project = config.load(root)
-    locked = lockfile.read(root)
+    locked = lockfile.read(project.root)
     if reasons := misfits(project, locked):
         said = "".join(f"\n  {reason}" for reason in reasons)
         raise StaleLock(f"{LOCK_FILE} no longer fits the project:{said}", hint="run `reprobox lock`")
     project_tree = tree.read(project)
-    natives = {file.name: (root / file.name).read_bytes() for file in locked.natives}
+    natives = {file.name: (project.root / file.name).read_bytes() for file in locked.natives}
     platform = platform or project.platforms[0]
     made = recipe.make(
         project, locked, platform,
@@ -93,7 +97,7 @@ def render_to(root: Path, folder: Path, *, platform: Platform | None, console: C
 
     Raises InvalidInput rather than replace a file that was not rendered by reprobox.
     """
-    prepared = prepare(root, platform=platform)
+    prepared = prepare(config.load(root), platform=platform)
     texts = {".dockerignore": prepared.context.dockerignore, "Dockerfile": prepared.context.dockerfile}
     for name in texts:
         path = folder / name
@@ -121,16 +125,17 @@ class Built:
 
 def build(root: Path, *, engine: Engine, console: Console) -> Built:
     """The project's image: found, where the engine still holds it, else built."""
-    config.load(root)  # where there is no project, nothing is left behind
+    project = config.load(root)  # where there is no project, nothing is left behind
     with at_work(root, console, patient=True) as state:
-        return build_in(root, state, engine, console)
+        return build_in(project, state, engine, console)
 
 
-def build_in(root: Path, state: Path, engine: Engine, console: Console) -> Built:
-    prepared = prepare(root)
-    note = state / f"image-{engine.name}.json"
-    known = _known_image(note, prepared.digest)
-    if known and engine.holds(known):
+def build_in(project: Project, state: Path, engine: Engine, console: Console) -> Built:
+    """``build`` for who is at work in the project already."""
+    prepared = prepare(project)
+    note = image_note.read(project.root, engine.name)
+    known = note.image if note and note.context == prepared.digest else None
+    if known and known.reference == prepared.reference and engine.holds(known):
         return Built(prepared=prepared, image=known, fresh=False)
     engine.probe()
     packages = _distribution_files(prepared, console)
@@ -145,36 +150,13 @@ def build_in(root: Path, state: Path, engine: Engine, console: Console) -> Built
     finally:
         files.remove(staging)
         files.remove(state / "wheels")
-    files.write_whole(note, _note(image, prepared.digest))
+    image_note.write(project.root, Note(context=prepared.digest, image=image))
     return Built(prepared=prepared, image=image, fresh=True)
 
 
 def _require_unchanged(prepared: Prepared) -> None:
     if tree.read(prepared.project).digest != prepared.tree.digest:
         raise InvalidInput("the project's files changed while the build was being prepared", hint="build again")
-
-
-def image_facts(image: Image) -> dict[str, str]:
-    """An image as plain JSON values."""
-    return {**vars(image), "digest": str(image.digest)}
-
-
-def _note(image: Image, context: Digest) -> bytes:
-    """What is remembered of an image, sealed: its digest goes into baselines, so an edited one must not be believed."""
-    facts: dict[str, object] = {"context": str(context), "image": image_facts(image)}
-    facts["checksum"] = str(Digest.of_json(facts))
-    return json.dumps(facts, indent=2, sort_keys=True).encode()
-
-
-def _known_image(note: Path, context: Digest) -> Image | None:
-    try:
-        facts = json.loads(files.read_plain(note, most=MEBIBYTE))
-        if facts.pop("checksum") != str(Digest.of_json(facts)) or facts["context"] != str(context):
-            return None
-        image = {name: str(facts["image"][name]) for name in ("engine", "reference", "handle")}
-        return Image(**image, digest=Digest.parse(facts["image"]["digest"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None  # no note, or none that can be read: the image is built, and a new note written
 
 
 def _distribution_files(prepared: Prepared, console: Console) -> dict[PurePosixPath, Path]:

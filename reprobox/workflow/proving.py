@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reprobox import baseline as baselines
 from reprobox import config, experiment, files, hardware, lockfile, probe
@@ -20,6 +19,7 @@ from reprobox.model import (
     Finding,
     HardwareClass,
     Job,
+    Project,
     Run,
     Smoke,
     Status,
@@ -27,9 +27,6 @@ from reprobox.model import (
 )
 from reprobox.workflow.building import Built, build, build_in
 from reprobox.workflow.turns import OWN_CHECKOUT, at_work
-
-if TYPE_CHECKING:
-    pass
 
 _RUNS = "runs"
 
@@ -50,10 +47,10 @@ def run(root: Path, command: tuple[str, ...], *, engine: Engine, console: Consol
 
 def verify(root: Path, *, runs: int, control: bool, engine: Engine, console: Console) -> Verdict:
     """Run the experiment ``runs`` times and judge its outputs against the baseline; writes no baseline."""
-    config.load(root)
+    project = config.load(root)
     with at_work(root, console, patient=True) as state:
         known = baselines.read(root)
-        trial = _try(root, state, runs=runs, control=control, engine=engine, console=console)
+        trial = _try(project, state, runs=runs, control=control, engine=engine, console=console)
         kept, notes = {}, []
         if expected := known.of(trial.hardware):
             held = baselines.kept(root, expected)
@@ -90,11 +87,11 @@ def record(root: Path, *, force: bool, engine: Engine, console: Console) -> Reco
     Nothing is written where the experiment fails or is unstable, where the control changed nothing, or, without
     ``force``, where the baseline of this hardware class says otherwise.
     """
-    config.load(root)
+    project = config.load(root)
     with at_work(root, console) as state:
         known = baselines.read(root)
         files.require_writable(root, hint=OWN_CHECKOUT)
-        trial = _try(root, state, runs=2, control=True, engine=engine, console=console)
+        trial = _try(project, state, runs=2, control=True, engine=engine, console=console)
         outputs = trial.smoke.outputs
         found = verdict.judge(
             outputs=outputs, runs=trial.runs, hardware=trial.hardware, baselines=known, control=trial.control
@@ -145,8 +142,7 @@ class _Trial:
         )
 
 
-def _try(root: Path, state: Path, *, runs: int, control: bool, engine: Engine, console: Console) -> _Trial:
-    project = config.load(root)
+def _try(project: Project, state: Path, *, runs: int, control: bool, engine: Engine, console: Console) -> _Trial:
     smoke = experiment.smoke_of(project)
     if control and smoke.control is None:
         raise InvalidInput(
@@ -155,8 +151,8 @@ def _try(root: Path, state: Path, *, runs: int, control: bool, engine: Engine, c
         )
     for output in smoke.outputs:
         rules.check(output)
-    built = build_in(root, state, engine, console)
-    conditions = _conditions(built, smoke, state, engine, console)
+    built = build_in(project, state, engine, console)
+    conditions = _conditions(built, smoke, engine, console)
     hardware_class = hardware.hardware_class(
         project.determinism, built.prepared.recipe.platform, conditions, env=project.env
     )
@@ -187,13 +183,14 @@ def _try(root: Path, state: Path, *, runs: int, control: bool, engine: Engine, c
     )
 
 
-def _conditions(built: Built, smoke: Smoke, state: Path, engine: Engine, console: Console) -> Conditions:
+def _conditions(built: Built, smoke: Smoke, engine: Engine, console: Console) -> Conditions:
     from reprobox.resolvers import python  # noqa: PLC0415 (slow to import)
 
     prepared = built.prepared
     locked = python.versions(prepared.natives, prepared.recipe.platform)
     wanted = probe.job(tuple(locked), cpus=smoke.cpus, memory=smoke.memory)
-    found = probe.conditions(engine, built.image, wanted, state=state, console=console)
+    memory = files.memory_place(prepared.project.root)
+    found = probe.conditions(engine, built.image, wanted, memory=memory, console=console)
     for warning in hardware.unread(found):
         console.warn(warning)
     return found

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reprobox import files
 from reprobox.console import Console
-
-if TYPE_CHECKING:
-    pass
 
 OWN_CHECKOUT = "work in a checkout of your own; `build`, `run` and `verify` can do without writing into the project"
 """What to do where `lock` or `record` may not write."""

@@ -182,7 +182,7 @@ class Ground:
         yield self._verify("verify, shortest", shortest, goal=None, seconds=2)
 
     def _verify(self, name: str, root: Path, *, goal: float | None, seconds: float) -> Contest:
-        prepared = building.prepare(root)
+        prepared = building.prepare(config.load(root))
         assert prepared.project.smoke
         theirs = self.theirs(verify_opponent(prepared.reference, prepared.project.smoke))
         return Contest(name=name, ours=self.ours(root, "verify"), theirs=theirs, goal=goal, seconds=seconds)

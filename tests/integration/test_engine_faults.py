@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from conftest import ROOT, Project
 
+from reprobox import image_note
 from reprobox.console import Console
 from reprobox.engines import Supplies, docker_context
 from reprobox.engines.docker import Docker
@@ -102,7 +103,7 @@ def test_a_daemon_that_dies_loses_nothing_and_serves_again_after_its_restart(
     here.change("train.py", "import json,", "import os, time, json,")
     here.change("train.py", "seed =", "print('alive', flush=True)\ntime.sleep(float(os.environ.get('X', 0)))\nseed =")
     reference = here("build", "--json").json["image"]["reference"]
-    kept = {here.root / name for name in (".reprobox/image-docker.json", "reprobox.baseline.json")}
+    kept = {image_note.place(here.root, "docker"), here.root / "reprobox.baseline.json"}
     before = {path: path.read_bytes() for path in kept}
 
     env = {"DOCKER_CONFIG": str(tmp_path / "docker"), "DOCKER_CONTEXT": "lab"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -16,6 +15,8 @@ from pathlib import Path
 import pytest
 from conftest import Project
 
+from reprobox import image_note
+
 pytestmark = [pytest.mark.docker, pytest.mark.network]
 NewProject = Callable[[], Project]
 LABEL = "label=io.github.reprobox.run"
@@ -27,8 +28,9 @@ def _engine(*words: str) -> set[str]:
 
 def _image(here: Project) -> set[str]:
     """The containers made of this project's images (others may be at work on this engine)."""
-    reference = json.loads((here.root / ".reprobox/image-docker.json").read_text())["image"]["reference"]
-    return _engine("ps", "--all", "--quiet", "--filter", LABEL, "--filter", f"ancestor={reference}")
+    note = image_note.read(here.root, "docker")
+    assert note
+    return _engine("ps", "--all", "--quiet", "--filter", LABEL, "--filter", f"ancestor={note.image.reference}")
 
 
 def _until(holds: Callable[[], bool], seconds: float = 60) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Project
 
-from reprobox import lockfile
+from reprobox import image_note, lockfile
 from reprobox.model import Digest, LockedFile
 
 pytestmark = [pytest.mark.docker, pytest.mark.network]
@@ -283,12 +283,12 @@ def test_a_stale_lock_stops_the_build_with_every_reason(project: NewProject) -> 
 def test_a_failed_build_leaves_the_old_image_and_says_why(project: NewProject) -> None:
     here = project()
     here("build")
-    old = (here.root / ".reprobox/image-docker.json").read_bytes()
+    old = image_note.place(here.root, "docker").read_bytes()
     lock = here.root / "requirements.lock"
     lock.write_text(lock.read_text().replace("--hash=sha256:", "--hash=sha256:" + "0" * 8, 1)[:-9] + "\n")
     _relock(here)
     assert "six==1.16.0 is not what the lock names: expected sha256:00000000" in here("build", code=2).err
-    assert (here.root / ".reprobox/image-docker.json").read_bytes() == old
+    assert image_note.place(here.root, "docker").read_bytes() == old
 
 
 def _relock(here: Project) -> None:

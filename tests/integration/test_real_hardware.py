@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import Project
 
-from reprobox import hardware, probe
+from reprobox import files, hardware, probe
 from reprobox.console import Console
 from reprobox.model import Conditions, Mount
 from reprobox.workflow import building
@@ -87,7 +87,7 @@ def test_a_baseline_holds_the_conditions_and_nothing_of_the_host(project: Projec
 
 def test_the_answer_is_read_once_for_an_image(project: Project) -> None:
     assert "Reading the hardware" not in project("verify").err
-    (project.root / ".reprobox" / probe.NOTE).unlink()
+    (files.memory_place(project.root) / probe.NOTE).unlink()
     assert "Reading the hardware" in project("verify").err
 
 

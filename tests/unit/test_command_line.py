@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -135,6 +136,28 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == f"error: there is no folder {tmp_path / 'nope'}\nhint: create it, or correct -C\n"
+
+
+@pytest.mark.parametrize("words", [["build"], ["doctor"], ["schema"], ["-C", "/", "lint", "x.py"]])
+def test_a_current_folder_that_was_removed_is_told(words: list[str], tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    program = f"import os; from reprobox import cli; os.rmdir({str(gone)!r}); cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], cwd=gone, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == ("error: the current folder is there no more\nhint: change into one that exists: cd FOLDER\n")
+
+
+def test_an_error_of_a_verb_names_its_file_as_the_workflow_s_checkout_does(tmp_path: Path) -> None:
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "reprobox.yaml").write_text("name: 1\n")
+    env = {**os.environ, "GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(tmp_path)}
+    words = [sys.executable, "-m", "reprobox", "-C", str(tmp_path / "lab"), "lock"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 2
+    assert "file=lab/reprobox.yaml" in done.stderr
 
 
 def test_exit_codes_name_only_verdicts_that_exist() -> None:

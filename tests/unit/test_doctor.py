@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from examples import project as example
-from reprobox import doctor, hardware
+from reprobox import doctor, hardware, image_note
 from reprobox.doctor import building, docker, gpu, machine, network
 from reprobox.doctor import project as project_checks
 from reprobox.doctor.diagnosis import Condition, Diagnosis, Examination, absent, ok, problem, warning
 from reprobox.errors import InvalidInput, ReproboxError
-from reprobox.model import BootstrapBase
+from reprobox.model import BootstrapBase, Digest, Image
 from reprobox.report import doctor as report
 
 OK, WARNING, PROBLEM, ABSENT = Condition.OK, Condition.WARNING, Condition.PROBLEM, Condition.ABSENT
@@ -450,6 +450,13 @@ def test_the_classes_of_hardware_that_have_a_baseline_are_named(tmp_path: Path) 
     shutil.copy(WARM_START / "reprobox.baseline.json", tmp_path)
     found = {one.subject: one for one in project_checks.project(tmp_path, wanted)}
     assert found["Baseline"] == ok("Baseline", "recorded for portable x86-64-v3")
+
+
+def test_the_image_that_was_built_last_is_named(tmp_path: Path) -> None:
+    image = Image(engine="docker", reference="warm-start:lock-1", handle="x", digest=Digest.of(b"image"))
+    image_note.write(tmp_path, image_note.Note(context=Digest.of(b"context"), image=image))
+    found = {one.subject: one for one in project_checks.project(tmp_path, example(tmp_path))}
+    assert found["Image"] == ok("Image", "last built: warm-start:lock-1")
 
 
 # --- the whole --------------------------------------------------------------------------------

@@ -83,3 +83,38 @@ def test_a_damaged_cache_file_counts_as_absent() -> None:
 
 def test_the_templates_are_found() -> None:
     assert (templates() / "uv.Dockerfile.j2").is_file()
+
+
+# --- new files --------------------------------------------------------------------------------
+
+
+def test_a_new_file_replaces_nothing_not_even_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("old", "link"):
+        with pytest.raises(InvalidInput, match=f"{name} is there already"):
+            files.write_new(tmp_path / name, b"new")
+    assert (tmp_path / "old").read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"old", "link"}
+    with pytest.raises(InvalidInput, match="cannot work in"):
+        files.write_new(tmp_path / "old" / "f", b"new")
+
+
+def test_a_kill_while_a_new_file_is_written_leaves_no_part_of_it(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, sys\nfrom reprobox import files\nos.fsync = lambda _: os._exit(9)\n"
+        "files.write_new(pathlib.Path(sys.argv[1], 'f'), b'whole')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False).returncode == 9
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_file_system_without_hard_links_gets_new_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    files.write_new(tmp_path / "f", b"new")
+    with pytest.raises(InvalidInput, match="f is there already"):
+        files.write_new(tmp_path / "f", b"newer")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("f", b"new")]

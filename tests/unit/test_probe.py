@@ -183,7 +183,7 @@ def ask(tmp_path, monkeypatch):
 
     def ask(engine, image=IMAGE, libraries=("numpy",), cpus=1):
         wanted = probe.job(libraries, cpus=cpus, memory=1 << 30)
-        return probe.conditions(engine, image, wanted, state=tmp_path, console=Console())
+        return probe.conditions(engine, image, wanted, memory=tmp_path, console=Console())
 
     return ask
 

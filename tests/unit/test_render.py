@@ -207,6 +207,13 @@ def test_no_value_of_a_lock_holds_a_line_break(place: str) -> None:
         lockfile.loads(lockfile.dumps(_lock_with(place, "/a\nRUN evil", image=True)))
 
 
+def test_the_contexts_digest_moves_with_how_a_value_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = render.digest(_recipe(), tree=tree(), natives={})
+    (tmp_path / "render.py").write_text(Path(render.__file__).read_text().replace("shlex.quote", "repr"))
+    monkeypatch.setattr(render, "_PRINTER", tmp_path / "render.py")
+    assert render.digest(_recipe(), tree=tree(), natives={}) != before
+
+
 def test_templates_print_and_decide_nothing() -> None:
     found = sorted(templates().glob("*.j2"))
     assert [template.name for template in found] == ["dockerignore.j2", "uv.Dockerfile.j2"]

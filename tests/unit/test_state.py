@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from reprobox import cache, files
+from reprobox import cache, files, image_note
 from reprobox.console import Console
 from reprobox.errors import Busy, InvalidInput
+from reprobox.image_note import Note
 from reprobox.model import Digest, Image
-from reprobox.workflow import building, turns
+from reprobox.workflow import turns
 
 HOLD = (
     "import sys, time, pathlib\nfrom reprobox import files\n"
@@ -55,6 +56,18 @@ def test_a_link_in_the_place_of_the_state_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"\.reprobox is a link"):
         files.state_folder(tmp_path)
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_link_that_came_with_a_checkout_is_never_written_through(tmp_path: Path) -> None:
+    root, precious = tmp_path / "checkout", tmp_path / "precious"
+    (root / ".reprobox").mkdir(parents=True)
+    precious.write_text("1")
+    (root / ".reprobox" / "busy").symlink_to(precious)
+    (root / ".reprobox" / ".gitignore").symlink_to(tmp_path / "made")
+    with pytest.raises(InvalidInput, match=r"\.reprobox/busy is a link"), files.exclusive(root):
+        pass
+    assert precious.read_text() == "1"
+    assert not (tmp_path / "made").exists()
 
 
 def test_what_is_removed_is_never_what_a_link_leads_to(tmp_path: Path) -> None:
@@ -149,17 +162,17 @@ def test_what_a_killed_process_left_in_the_cache_is_swept_up() -> None:
 
 def test_a_note_of_an_image_that_was_edited_is_not_believed(tmp_path: Path) -> None:
     image = Image(engine="docker", reference="x:1", handle="sha256:1", digest=Digest.of(b"image"))
-    context = Digest.of(b"context")
-    note = tmp_path / "image-docker.json"
-    files.write_whole(note, building._note(image, context))
-    assert building._known_image(note, context) == image
-    assert building._known_image(note, Digest.of(b"another")) is None
-    text = note.read_text()
-    note.write_text(text.replace(str(image.digest), str(Digest.of(b"evil"))))
-    assert building._known_image(note, context) is None
+    note = Note(context=Digest.of(b"context"), image=image)
+    image_note.write(tmp_path, note)
+    assert image_note.read(tmp_path, "docker") == note
+    assert image_note.read(tmp_path, "another") is None
+    place = image_note.place(tmp_path, "docker")
+    text = place.read_text()
+    place.write_text(text.replace(str(image.digest), str(Digest.of(b"evil"))))
+    assert image_note.read(tmp_path, "docker") is None
     for damage in ("[]", "{}", text[:-5], '{"checksum": 1}', "[" * 100_000):
-        note.write_text(damage)
-        assert building._known_image(note, context) is None
-    note.unlink()
-    os.mkfifo(note)
-    assert building._known_image(note, context) is None
+        place.write_text(damage)
+        assert image_note.read(tmp_path, "docker") is None
+    place.unlink()
+    os.mkfifo(place)
+    assert image_note.read(tmp_path, "docker") is None

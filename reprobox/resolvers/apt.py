@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -60,33 +60,14 @@ class Apt:
         """
         self._configure(keep)
         try:
-            self._run("apt-get", "update")
+            self._ask("apt-get", "update")
         except ProgramFailed as error:
             raise self._no_index(error.tail) from None
-        lines: list[str] = []
-        asked = ("apt-get", "--simulate", "--no-remove", "install", *sorted({*foundation, *wanted}))
-        try:
-            plan = self._run(*asked, on_line=lines.append)
-        except ProgramFailed as error:
-            missing = re.search(r"Unable to locate package (\S+)|Package '?(\S+?)'? has no installation", error.tail)
-            if missing:
-                raise ResolutionFailed(
-                    f"{self.name} has no package {missing.group(1) or missing.group(2)}",
-                    hint=f"check its name under `system`; searched is {', '.join(self.distribution.components)} of "
-                    + ", ".join(source.suite for source in self.sources),
-                ) from None
-            names = ", ".join(wanted) or "nothing more"
-            removed = re.search(r"REMOV(?:ED|ING):\n((?:  .*\n)+)", "".join(f"{line}\n" for line in lines))
-            if removed and "remove is disabled" in error.tail:
-                raise ResolutionFailed(
-                    f"{self.name} with {names} takes away what is installed: {', '.join(removed.group(1).split())}",
-                    hint="take one of the packages out of `system`, or choose another image as base",
-                ) from None
-            raise ResolutionFailed(
-                f"apt finds no set of packages for {self.name} with {names}:\n{error.tail}",
-                hint="take one of the packages out of `system`, or choose a newer image as base",
-            ) from None
-        chosen = dict(re.findall(r"^Inst (\S+?) (?:\[\S+\] )?\((\S+) ", plan, re.MULTILINE))
+        names = sorted({*foundation, *wanted})
+        plan = self._ask("apt-get", "--simulate", "--no-remove", "install", *names, check=False)
+        if plan.code:
+            raise self._no_plan(plan, wanted)
+        chosen = dict(re.findall(r"^Inst (\S+?) (?:\[\S+\] )?\((\S+) ", plan.text, re.MULTILINE))
         described = self._describe(chosen) if chosen else {}
         if described.keys() != chosen.keys():
             raise ResolutionFailed(
@@ -97,7 +78,7 @@ class Apt:
         return Plan(packages=tuple(described[name] for name in sorted(described)), snapshot=self._snapshot())
 
     def _describe(self, chosen: Mapping[str, str]) -> dict[str, SystemPackage]:
-        text = self._run("apt-cache", "show", *(f"{name}={version}" for name, version in chosen.items()))
+        text = self._ask("apt-cache", "show", *(f"{name}={version}" for name, version in chosen.items())).text
         return {
             fields["Package"]: self._package(fields)
             for fields in stanzas(text)
@@ -128,10 +109,10 @@ class Apt:
                 dates.append(parsedate_to_datetime(found.group(1).strip()).astimezone(UTC))
         return max(dates).strftime("%Y%m%dT%H%M%SZ") if dates else ""
 
-    def _run(self, *argv: str, on_line: Callable[[str], None] | None = None) -> str:
+    def _ask(self, *argv: str, check: bool = True) -> proc.Finished:
         environment = {**os.environ, "APT_CONFIG": str(self.folder / "apt.conf"), "LC_ALL": "C.UTF-8"}
         environment.pop("LANGUAGE", None)
-        return proc.run(argv, env=environment, timeout=LONGEST, hint=NEEDS_APT, on_line=on_line).text
+        return proc.run(argv, env=environment, check=check, timeout=LONGEST, hint=NEEDS_APT)
 
     def _configure(self, keep: Mapping[str, str]) -> None:
         folder, architecture = self.folder, self.platform.oci_architecture
@@ -172,6 +153,26 @@ Acquire::Languages "none";
 pkgCacheGen::ForceEssential ",";
 """,
             encoding="utf-8",
+        )
+
+    def _no_plan(self, said: proc.Finished, wanted: Sequence[str]) -> ResolutionFailed:
+        missing = re.search(r"Unable to locate package (\S+)|Package '?(\S+?)'? has no installation", said.tail)
+        if missing:
+            return ResolutionFailed(
+                f"{self.name} has no package {missing.group(1) or missing.group(2)}",
+                hint=f"check its name under `system`; searched is {', '.join(self.distribution.components)} of "
+                + ", ".join(source.suite for source in self.sources),
+            )
+        names = ", ".join(wanted) or "nothing more"
+        removed = re.search(r"REMOV(?:ED|ING):\n((?:  .*\n)+)", said.text)
+        if removed and "remove is disabled" in said.tail:
+            return ResolutionFailed(
+                f"{self.name} with {names} takes away what is installed: {', '.join(removed.group(1).split())}",
+                hint="take one of the packages out of `system`, or choose another image as base",
+            )
+        return ResolutionFailed(
+            f"apt finds no set of packages for {self.name} with {names}:\n{said.tail}",
+            hint="take one of the packages out of `system`, or choose a newer image as base",
         )
 
     def _no_index(self, tail: str) -> ResolutionFailed:

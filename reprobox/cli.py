@@ -222,7 +222,9 @@ def record(session: Session, force: bool, as_json: bool) -> int:
     else:
         _show(session, recorded.verdict)
         if recorded.written:
-            _say("Recorded in reprobox.baseline.json; commit it.")
+            _say("Recorded in reprobox.baseline.json and reprobox.baseline/; commit both.")
+        elif not recorded.accepted:
+            _say("Nothing was recorded.")
     _summarise(session, recorded.verdict)
     return 0 if recorded.accepted else recorded.verdict.exit_code
 
@@ -348,7 +350,12 @@ def _show(session: Session, verdict: Verdict) -> None:
 
 def _summarise(session: Session, verdict: Verdict) -> None:
     """Put the verdict on the page of a GitHub Actions job; where that fails, only a warning says so."""
-    from reprobox.report import markdown  # noqa: PLC0415
+    from reprobox.console import github  # noqa: PLC0415
+    from reprobox.report import markdown, terminal  # noqa: PLC0415
+
+    if github.is_here() and verdict.exit_code:
+        brief = terminal.render(verdict, width=1000, brief=True).strip()
+        github.command(sys.stderr, github.annotation("error", brief, title="reprobox"))
 
     if problem := markdown.append(markdown.render(verdict)):
         session.console.warn(problem)

@@ -111,6 +111,20 @@ def tracked(root: Path) -> tuple[PurePosixPath, ...] | None:
     return None if _prefix(root) is None else tuple(_tracked(root, PurePosixPath()))
 
 
+def left_out(project: Project) -> tuple[PurePosixPath, ...]:
+    """What lies in the checkout and not in the image, sorted: declared outputs that git tracks, and files that git
+    neither tracks nor ignores. Empty where there is no git. Raises as ``read`` does.
+    """
+    names = tracked(project.root)
+    if names is None:
+        return ()
+    outputs = set(_outputs(project))
+    listed = git(project.root, "ls-files", "--others", "--exclude-standard", "-z").stdout.split(b"\0")
+    others = {_checked(name) for name in listed if name}
+    inside = {path for path in names if outputs & {path, *path.parents}}
+    return tuple(sorted(inside | {path for path in others if not is_own(path)}, key=_path_bytes))
+
+
 def _raise(name: str, error: InvalidInput) -> None:
     raise error
 

@@ -187,7 +187,20 @@ class _Bench:
         absent = len(files) - len(present)
         missing = f", missing in {absent}" if absent else ""
         detail = f"{len(results)} different results in {len(files)} runs{missing}{ignoring}"
+        if other := next((file for file in present if file.digest != present[0].digest), None):
+            detail += self._apart(output or Output(path=path), present[0], other)
         return _fails(path, Status.UNSTABLE, detail, expected=self.recorded.get(path), found=present[0])
+
+    @staticmethod
+    def _apart(output: Output, one: OutputFile, other: OutputFile) -> str:
+        """In which place two runs' JSON differs, as far as it is told."""
+        if one.path.suffix.lower() not in {".json", *rules.LINEWISE} or max(one.size, other.size) > 2 * KEPT_EACH:
+            return ""
+        try:
+            place = rules.first_difference(output, one.stored.read_bytes(), other.stored.read_bytes(), name=one.path)
+        except (OSError, ReproboxError):
+            return ""
+        return f": {place.removesuffix(' expected')} in another" if place else ""
 
     def _missing(self, path: PurePosixPath, expected: RecordedOutput | None) -> Finding:
         if expected is None:

@@ -27,7 +27,9 @@ BRIEF = 1.0
 
 
 class Step:
-    """One piece of long work that is under way."""
+    """One piece of long work that is under way; ``failed``: it came to its end, and not to its aim."""
+
+    failed = False
 
     def say(self, detail: str) -> None:
         """Name what is being done right now; `-v` keeps it as a line."""

@@ -44,8 +44,10 @@ class Bars(Console):
         self._depth += 1
         began, mark, style = time.monotonic(), self._marks.failed, "red"
         try:
-            yield _BarStep(self, progress, task)
-            mark, style = self._marks.passed, "green"
+            step = _BarStep(self, progress, task)
+            yield step
+            if not step.failed:
+                mark, style = self._marks.passed, "green"
         finally:
             self._depth -= 1
             progress.remove_task(task)

@@ -40,7 +40,7 @@ class Lines(Console):
         try:
             with step.heart(first=BEAT if grouped else LONG):
                 yield step
-            mark = self._marks.passed
+            mark = self._marks.failed if step.failed else self._marks.passed
         finally:
             self._depth -= 1
             if grouped:

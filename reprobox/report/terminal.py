@@ -27,7 +27,7 @@ _NEXT = {
     Status.DIFFERENT: "if the change is meant, `reprobox record --force` takes it as the new baseline",
     Status.MISSING: "have the command write it, or correct `outputs` in reprobox.yaml and record again",
     Status.EXTRA: "if it is meant to be there, `reprobox record --force` takes it into the baseline",
-    Status.UNSTABLE: "equal runs differ here: seed every random generator, or try `determinism: portable`",
+    Status.UNSTABLE: "equal runs differ here: seed every random generator; put a time under `ignore:`",
     Status.CONTROL_UNCHANGED: "have the command use its seed, or give a `control` that must change the outputs",
     Status.RUN_FAILED: "the run's own words are in its log",
     Status.INCOMPLETE: "without an answer this does not pass: see the detail above",
@@ -199,7 +199,10 @@ def summary(verdict: Verdict) -> str:
     where = f", on {describe(verdict.hardware)}"
     effort = f" ({verdict.runs} run{'' if verdict.runs == 1 else 's'}, {duration(verdict.seconds)})"
     if not outputs:
-        return "the outputs were not judged" + where + effort
+        failed = overall(verdict.findings) is Status.RUN_FAILED
+        return (
+            ("the command failed; its outputs were not compared" if failed else "nothing was compared") + where + effort
+        )
     of = f"{len(failing) or len(outputs)} of {len(outputs)} output{'' if len(outputs) == 1 else 's'}"
     if failing:
         words = Counter(finding.status.value for finding in failing)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from reprobox import baseline as baselines
-from reprobox import config, experiment, files, hardware, lockfile, probe
+from reprobox import config, experiment, files, hardware, lockfile, probe, tree
 from reprobox.baseline import Baseline, Baselines
 from reprobox.compare import rules, verdict
 from reprobox.console import Console
@@ -29,6 +31,9 @@ from reprobox.workflow.building import Built, build, build_in
 from reprobox.workflow.turns import OWN_CHECKOUT, at_work
 
 _RUNS = "runs"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_LONGEST_LINE = 64 * 1024
+"""Bytes that are kept of a line that has no end yet."""
 
 
 def run(root: Path, command: tuple[str, ...], *, engine: Engine, console: Console, listen: Listener) -> Completed:
@@ -51,14 +56,14 @@ def verify(root: Path, *, runs: int, control: bool, engine: Engine, console: Con
     with at_work(root, console, patient=True) as state:
         known = baselines.read(root)
         trial = _try(project, state, runs=runs, control=control, engine=engine, console=console)
-        kept, notes = {}, []
+        kept, notes = {}, trial.notes
         if expected := known.of(trial.hardware):
             held = baselines.kept(root, expected)
             for damage in held.damaged:
                 console.warn(damage)
             kept = dict(held.files)
             if expected.lock != (here := lockfile.digest(trial.built.prepared.lock)):
-                notes.append(f"the baseline was recorded with lock {expected.lock.short}, this is lock {here.short}")
+                notes += (f"the baseline was recorded with lock {expected.lock.short}, this is lock {here.short}",)
         with console.step("Comparing the outputs", brief=True) as step:
             found = verdict.judge(
                 outputs=trial.smoke.outputs,
@@ -69,7 +74,7 @@ def verify(root: Path, *, runs: int, control: bool, engine: Engine, console: Con
                 kept=kept,
                 step=step,
             )
-        return dataclasses.replace(trial.verdict(found, known), notes=tuple(notes))
+        return dataclasses.replace(trial.verdict(found, known), notes=notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +97,12 @@ def record(root: Path, *, force: bool, engine: Engine, console: Console) -> Reco
         known = baselines.read(root)
         files.require_writable(root, hint=OWN_CHECKOUT)
         trial = _try(project, state, runs=2, control=True, engine=engine, console=console)
-        outputs = trial.smoke.outputs
+        outputs, before = trial.smoke.outputs, known.of(trial.hardware)
         found = verdict.judge(
-            outputs=outputs, runs=trial.runs, hardware=trial.hardware, baselines=known, control=trial.control
-        )
-        new_class = known.of(trial.hardware) is None
+            outputs=outputs, runs=trial.runs, hardware=trial.hardware, baselines=known, control=trial.control,
+            kept=baselines.kept(root, before).files if before else None,
+        )  # fmt: skip
+        new_class = before is None
         refusing = {finding.status for finding in found if not finding.passes}
         if new_class:
             refusing.discard(Status.NO_BASELINE)
@@ -129,6 +135,24 @@ class _Trial:
     runs: tuple[Run, ...]
     control: Run | None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Where the experiment failed: what it may have looked for, and the image does not hold."""
+        if not any(map(_failed, self.runs)):
+            return ()
+        there = tree.left_out(self.built.prepared.project)
+        outputs = [str(path) for path in there if any(path.is_relative_to(one.path) for one in self.smoke.outputs)]
+        others = [str(path) for path in there if str(path) not in outputs]
+        notes = []
+        if outputs:
+            notes.append(
+                f"declared outputs are not in the image, nor is a folder that is one: {_few(outputs)}; "
+                "let the command make the folder"
+            )
+        if others:
+            notes.append(f"not in the image, since git does not track it: {_few(others)}")
+        return tuple(notes)
+
     def verdict(self, findings: tuple[Finding, ...], known: Baselines) -> Verdict:
         return Verdict(
             conditions=self.conditions,
@@ -138,7 +162,8 @@ class _Trial:
             image=self.built.image,
             runs=len(self.runs),
             seconds=sum(one.seconds for one in self.runs),
-            log=self.runs[0].log,
+            log=self.runs[-1].log,
+            notes=self.notes,
         )
 
 
@@ -161,20 +186,22 @@ def _try(project: Project, state: Path, *, runs: int, control: bool, engine: Eng
     def once(title: str, name: str, command: tuple[str, ...]) -> Run:
         with console.step(title) as step:
             step.limit(smoke.timeout)
-            return experiment.run(
+            done = experiment.run(
                 engine, built.image, smoke, command=command, inputs=inputs, into=state / _RUNS / name,
-                listen=lambda _, data: step.say(data.decode("utf-8", "replace").rstrip("\n")),
+                listen=_by_line(step.say),
             )  # fmt: skip
+            step.failed = _failed(done)
+        return done
 
     files.remove(state / _RUNS)
     done: list[Run] = []
     for number in range(1, runs + 1):
         count = f" ({number} of {runs})" if runs > 1 else ""
         done.append(once(f"Running the experiment{count}", str(number), smoke.command))
-        if done[-1].exit_code != 0 or done[-1].reason:
-            console.note(f"The command's last words:\n{_tail(done[-1].log)}")
+        if _failed(done[-1]):
+            console.warn(f"the experiment failed; its last words:\n{_tail(done[-1].log)}")
             break
-    ran = all(one.exit_code == 0 and not one.reason for one in done)
+    ran = not any(map(_failed, done))
     controlled = (
         once("Running the negative control", "control", smoke.control) if control and ran and smoke.control else None
     )
@@ -196,9 +223,31 @@ def _conditions(built: Built, smoke: Smoke, engine: Engine, console: Console) ->
     return found
 
 
+def _failed(run: Run) -> bool:
+    return run.exit_code != 0 or run.reason is not None
+
+
+def _few(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _by_line(say: Callable[[str], None]) -> Listener:
+    """A listener that hands on whole lines, each stream's own; a last one without an end is in the log alone."""
+    rest = {"stdout": b"", "stderr": b""}
+
+    def hear(stream: str, data: bytes) -> None:
+        *whole, rest[stream] = (rest[stream] + data).split(b"\n")
+        rest[stream] = rest[stream][-_LONGEST_LINE:]
+        for line in whole:
+            say(line.decode("utf-8", "replace"))
+
+    return hear
+
+
 def _tail(log: Path, lines: int = 12) -> str:
-    """The end of a log, indented."""
+    """The end of a log, indented, without a terminal's colours."""
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - 100 * 1024))
-        words = stream.read().decode("utf-8", "replace").splitlines()
+        words = _COLOUR.sub("", stream.read().decode("utf-8", "replace")).splitlines()
     return "\n".join(f"  {line}" for line in words[-lines:]) or "  (none)"

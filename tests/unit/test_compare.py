@@ -512,7 +512,7 @@ def test_runs_that_differ_only_under_a_rule_are_stable_and_not_identical(lab):
     assert said(lab.judge(declared, runs, {"m.json": '{"t":1}'})) == [("m.json", "SAME_CONTENT", True, "ignoring $.t")]
     runs = [{"m.json": '{"t":1,"a":1}'}, {"m.json": '{"t":2,"a":2}'}]
     assert said(lab.judge(declared, runs, {"m.json": '{"t":1,"a":1}'})) == [
-        ("m.json", "UNSTABLE", False, "2 different results in 2 runs, ignoring $.t")
+        ("m.json", "UNSTABLE", False, "2 different results in 2 runs, ignoring $.t: $.a is 1, 2 in another")
     ]
 
 

@@ -92,6 +92,16 @@ def test_a_failed_step_is_marked_and_its_exception_goes_on(capsys):
     assert capsys.readouterr().err == "✗ Building  1.2 s\n"
 
 
+def test_a_step_that_ended_without_reaching_its_aim_is_marked(capsys, terminal, monkeypatch):
+    for stream in (terminal, sys.stderr):
+        monkeypatch.setattr(console, "sys", SimpleNamespace(stderr=stream))
+        with console.make(quiet=False, verbose=False).step("Running") as step:
+            step.failed = True
+        monkeypatch.undo()
+    assert "✗ \x1b[0mRunning" in terminal.getvalue()
+    assert "✗ Running" in capsys.readouterr().err
+
+
 def test_a_long_step_names_itself_while_it_runs(capsys, monkeypatch):
     monkeypatch.setattr(lines, "LONG", 0.01)
     with console.make(quiet=False, verbose=False).step("Building"):

@@ -125,14 +125,15 @@ next: run `reprobox record` on this hardware, and commit what it writes
    verdict     output  size  detail
 !  RUN_FAILED  (run)         exit code 3
 
-RUN_FAILED  the outputs were not judged, on portable x86-64-v3 (1 run, 3.2 s)
+RUN_FAILED  the command failed; its outputs were not compared, on portable
+x86-64-v3 (1 run, 3.2 s)
 next: the run's own words are in runs/1/log.txt
 """,
     ),
     "nothing": (
         verdict(),
         """\
-INCOMPLETE  the outputs were not judged, on portable x86-64-v3 (1 run, 3.2 s)
+INCOMPLETE  nothing was compared, on portable x86-64-v3 (1 run, 3.2 s)
 next: declare `outputs` in reprobox.yaml
 """,
     ),

@@ -267,6 +267,33 @@ def test_an_experiment_that_fails_is_no_answer(root: Path, engine: FakeEngine) -
     assert (done.written, code) == (False, 2)
 
 
+def test_a_failed_run_names_what_the_image_does_not_hold(root: Path, engine: FakeEngine) -> None:
+    engine.says = lambda _: None
+    (root / "out").mkdir(exist_ok=True)
+    output = config.load(root).smoke.outputs[0].path  # type: ignore[union-attr]
+    (root / output).parent.mkdir(exist_ok=True)
+    (root / output).write_text("of the last time")
+    for words in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *words], cwd=root, check=True)
+    (root / "helper.py").write_text("")
+    done, _ = record(root, engine)
+    assert done.verdict.notes == (
+        f"declared outputs are not in the image, nor is a folder that is one: {output}; "
+        "let the command make the folder",
+        "not in the image, since git does not track it: helper.py",
+    )
+
+
+def test_the_last_words_are_told_in_whole_lines_and_without_colours(tmp_path: Path) -> None:
+    heard: list[str] = []
+    hear = proving._by_line(heard.append)
+    for stream, data in (("stdout", b"a"), ("stderr", b"x\ny"), ("stdout", b"b\nc\n"), ("stderr", b"z")):
+        hear(stream, data)
+    assert heard == ["x", "ab", "c"]
+    (tmp_path / "log").write_bytes(b"\x1b[31mred\x1b[0m\n" * 20)
+    assert proving._tail(tmp_path / "log") == "\n".join(["  red"] * 12)
+
+
 def test_an_unstable_experiment_is_told_and_not_recorded(root: Path, engine: FakeEngine) -> None:
     engine.says = in_turn(b"1", b"2", b"3")
     done, code = record(root, engine, force=True)

@@ -5,6 +5,7 @@ Each check is two functions: one that looks (and is bounded in time), one that j
 
 from __future__ import annotations
 
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -37,6 +38,7 @@ def checks(root: Path) -> tuple[Check, ...]:
 
     from reprobox.doctor import building, docker, gpu, machine, network, project  # noqa: PLC0415 (slow to import)
 
+    sysconfig.get_config_vars()  # its first call is not safe in several threads, and finding uv makes it
     found = project.load(root)
     base = found.base if isinstance(found, Project) and isinstance(found.base, BootstrapBase) else None
     return (

@@ -131,7 +131,10 @@ def _sure(source: Source, asked: Asked) -> Iterator[Finding]:
     )
     moving = [entry for entry in asked.entries if _GIT.search(entry.text) and not entry.pinned]
     yield from told(
-        "git-without-commit", moving, "a branch or tag of a git repository moves", "write the full commit: ...@<40 hex>"
+        "git-without-commit",
+        moving,
+        "a branch or tag of a git repository moves",
+        "name a release on an index, the one thing that reprobox locks; or, for others, the full commit: ...@<40 hex>",
     )
     foreign = [entry for entry in asked.entries if not entry.marked and _FOREIGN.fullmatch(entry.name or "")]
     yield from told(

@@ -61,7 +61,7 @@ def look(root: Path) -> Findings:
         pythons=(*_version_files(folder), *pythons_of_projects, *pythons_of_tools, *pythons_of_notebooks),
         images=tuple(container.images),
         system=tuple(container.system),
-        commands=(*container.commands, *_commands(folder, commands)),
+        commands=(*container.commands, *_commands(folder, commands), *_console_script(folder)),
         scripts=tuple(script for script in seen if not _NO_EXPERIMENT.fullmatch(script.path)),
         notebooks=tuple(folder.walk(".ipynb")),
         unseen=(*folder.unseen, *container.notes),
@@ -158,6 +158,15 @@ def _commands(folder: Folder, commands: Commands) -> Iterator[Command]:
     for name in ("README.md", "README.rst", "README.txt", "README"):
         if folder.has(name) and (text := folder.text(name)) is not None:
             yield from commands.of_readme(text, name)
+
+
+def _console_script(folder: Folder) -> Iterator[Command]:
+    """The project's own program, where it installs just one."""
+    read = folder.toml("pyproject.toml")
+    names = list(table(read[0], "project", "scripts")) if read else []
+    if len(names) == 1 and read:
+        line = line_of(read[1], "[project.scripts]", names[0])
+        yield Command(words=(names[0],), place=Place(file="pyproject.toml", line=line))
 
 
 def _names(folder: Folder) -> Iterator[Fact]:

@@ -118,7 +118,13 @@ def check_commands(source: Source, found: tuple[Command, ...], text: str, *, sna
                 "leave it out: a newer base by its digest has them",
             )
         elif command.kind is Kind.APT and loose and not snapshot:
-            yield _finding(source, "unpinned-apt", command.line, f"{listed(loose)}: in whatever version there is on the day of the build", _PIN_APT)
+            yield _finding(
+                source,
+                "unpinned-apt",
+                command.line,
+                f"{listed(loose)}: no fixed version",
+                _PIN_APT,
+            )
         elif command.kind in {Kind.PIP, Kind.CONDA}:
             yield from _installed(source, command, loose)
         elif command.kind is Kind.DOWNLOAD:

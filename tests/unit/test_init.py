@@ -73,6 +73,14 @@ def test_no_text_of_a_folder_breaks_a_draft(name: str, place: str, words: list[s
         assert [str(each.path) for each in project.smoke.outputs] == paths
 
 
+def test_the_projects_one_program_is_its_command(tmp_path: Path) -> None:
+    text = '[project]\nname = "heat"\nversion = "1"\ndependencies = ["numpy"]\n[project.scripts]\nheat = "heat:main"\n'
+    init(tmp_path / "one", {"pyproject.toml": text, "src/heat.py": "def main(): ...\n"})
+    assert "#   command: [heat]" in (tmp_path / "one/reprobox.yaml").read_text()
+    init(tmp_path / "two", {"pyproject.toml": text + 'cold = "heat:main"\n', "src/heat.py": ""})
+    assert "[heat]" not in (tmp_path / "two/reprobox.yaml").read_text()
+
+
 # --- the environment ------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ image_note     which image was built of a project last
 web            one HTTP request, patiently: redirects, retries, limits, nothing secret in an error
 registry       the registry's protocol: references, digests, blobs
 console        words, tables and progress on the terminal
+config_yaml    reprobox.yaml's bytes -> plain values, each with its line
 config_model   reprobox.yaml's keys: their types, their limits, their words
 config_memory  what was found valid before
 config         reprobox.yaml -> Project

@@ -1,20 +1,33 @@
 """reprobox.yaml -> Project: all of its faults at once, each with its line.
 
-The text is composed into YAML nodes (no object is ever constructed), read into plain values that remember
-where they stand, checked by the models of `reprobox.config_model`, and converted to the frozen nouns.
+What `reprobox.config_yaml` read is checked by the models of `reprobox.config_model`, and becomes frozen nouns.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from reprobox import config_memory
-from reprobox.errors import InvalidConfig, InvalidInput, Problem
+from reprobox.config_yaml import (
+    CONFIG_FILE,
+    MOST_BYTES,
+    TAG,
+    Location,
+    Place,
+    Reading,
+    as_bool,
+    as_number,
+    by_line,
+    compose,
+    decode,
+    needed,
+    quote,
+    show,
+)
+from reprobox.errors import InvalidConfig, InvalidInput
 from reprobox.files import STATE_FOLDER, UNFINISHED, explain, open_plain
 from reprobox.model import (
     BootstrapBase,
@@ -30,11 +43,14 @@ from reprobox.model import (
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-    from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
     from reprobox.config_model import Config
 
-CONFIG_FILE = "reprobox.yaml"
+__all__ = [
+    "CONFIG_FILE", "OTHER_CONFIG_FILES", "OWN_FILES", "OWN_FOLDERS", "RENDERED_FILES", "is_own", "load", "loads",
+    "schema",
+]  # fmt: skip
+
 OTHER_CONFIG_FILES = ("reprobox.yml", "Reprobox.yaml")
 """What users name it by mistake; never read."""
 
@@ -72,13 +88,6 @@ OTHER_NAMES = {
 
 SCRIPTS = frozenset({".py", ".sh", ".R", ".r", ".jl", ".pl", ".ipynb"})
 """How the name of a program ends that an interpreter is given."""
-
-MOST_BYTES = 256 * 1024
-MOST_NODES = 4_000
-"""How many values a config may hold with its aliases written out: a few lines of YAML can stand for billions."""
-DEEPEST = 32
-
-_TAG = "tag:yaml.org,2002:"
 
 
 def is_own(path: PurePosixPath) -> bool:
@@ -122,11 +131,11 @@ def loads(data: bytes, *, root: Path) -> Project:
 
 
 def _checked(data: bytes) -> Config:
-    found = _Reading()
-    plain = found.read(_compose(_decode(data)))
+    found = Reading()
+    plain = found.read(compose(decode(data)))
     config = _check(plain, found)
     if found.problems or config is None:
-        raise InvalidConfig(CONFIG_FILE, sorted(found.problems, key=_by_line))
+        raise InvalidConfig(CONFIG_FILE, sorted(found.problems, key=by_line))
     return config
 
 
@@ -142,205 +151,10 @@ def schema() -> dict[str, Any]:
     }
 
 
-# --- bytes -> YAML nodes ----------------------------------------------------------------------
-
-
-def _decode(data: bytes) -> str:
-    if len(data) > MOST_BYTES:
-        raise _one(f"is larger than {MOST_BYTES // 1024} KiB", hint="this is not a config")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _one("the text is not UTF-8", line=line, hint="save the file as UTF-8") from error
-
-
-def _compose(text: str) -> MappingNode:
-    """The nodes of a YAML document that is a mapping."""
-    import yaml  # noqa: PLC0415
-
-    try:
-        node: Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        words = ", ".join(part for part in (error.context, error.problem) if part)
-        raise _one(
-            f"not YAML: {show(words, limit=200)}", line=mark.line + 1 if mark else None, hint=_yaml_hint(words)
-        ) from error
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise _one(f"not YAML: character U+{ord(text[error.position]):04X} is not allowed", line=line) from error
-    except RecursionError as error:
-        raise _one("values are nested too deeply", hint=f"no key of {CONFIG_FILE} needs this") from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise _one(f"not YAML: {show(str(error), limit=200)}") from error
-    if node is None:
-        raise _one("the file is empty", hint=_needed())
-    if not isinstance(node, yaml.MappingNode):
-        raise _one("the file is not a mapping of keys to values", line=_line(node), hint=_needed())
-    return node
-
-
-def _yaml_hint(words: str) -> str | None:
-    if "'\\t'" in words:
-        return "indent with spaces, not with tabs"
-    if "single document" in words:
-        return "remove the line `---`"
-    return None
-
-
-# --- YAML nodes -> plain values ---------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Moment:
-    """A value that YAML takes for a date."""
-
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Place:
-    """Where a value stands: its line, and for a scalar the text as written and what YAML makes of it."""
-
-    line: int
-    text: str | None = None
-    kind: str = ""
-
-
-Location = tuple[str | int, ...]
-
-
-@dataclass
-class _Reading:
-    """One reading of a config: the places of its values, and the problems met so far."""
-
-    problems: dict[Problem, None] = field(default_factory=dict)
-    places: dict[Location, _Place] = field(default_factory=dict)
-    broken: set[Location] = field(default_factory=set)
-    nodes: int = 0
-
-    def read(self, node: MappingNode) -> dict[str, Any]:
-        values = self._value(node, (), _line(node))
-        if () in self.broken:
-            raise InvalidConfig(CONFIG_FILE, list(self.problems))
-        assert isinstance(values, dict)
-        return values
-
-    def problem(self, location: Location, message: str, *, line: int | None, hint: str | None = None) -> None:
-        message, hint = printable(message), None if hint is None else printable(hint)
-        self.problems[Problem(message=message, path=key_path(location), line=line, hint=hint)] = None
-
-    def _break(self, location: Location, message: str, *, line: int, hint: str | None = None) -> None:
-        """A value that cannot be read; the models need not complain about it again."""
-        self.broken.add(location)
-        self.problem(location, message, line=line, hint=hint)
-
-    def _value(self, node: Node, location: Location, line: int) -> Any:
-        import yaml  # noqa: PLC0415
-
-        self.nodes += 1
-        if self.nodes > MOST_NODES:
-            raise _one(
-                f"holds more than {MOST_NODES} values with its aliases written out",
-                line=line,
-                hint="write values out instead of using `&` and `*`",
-            )
-        if len(location) > DEEPEST:
-            raise _one("values are nested too deeply", line=line, hint="write values out instead of using `&` and `*`")
-        kind = node.tag.removeprefix(_TAG)
-        collection = "map" if isinstance(node, yaml.MappingNode) else "seq"
-        self.places[location] = _Place(line=line, kind=collection)
-        expected = frozenset({collection})
-        if isinstance(node, yaml.ScalarNode):
-            self.places[location] = _Place(line=_line(node), text=node.value, kind=kind)
-            expected = SCALARS
-        if not node.tag.startswith(_TAG) or kind not in expected:
-            return self._break(
-                location, f"the YAML tag {show(node.tag.replace(_TAG, '!!'))} has no use here", line=line
-            )
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, location)
-        if isinstance(node, yaml.SequenceNode):
-            return self._sequence(node, location)
-        assert isinstance(node, yaml.ScalarNode)
-        return self._scalar(node, kind, location)
-
-    def _mapping(self, node: MappingNode, location: Location) -> dict[str, Any]:
-        import yaml  # noqa: PLC0415
-
-        values: dict[str, Any] = {}
-        lines: dict[str, int] = {}
-        for key_node, value_node in node.value:
-            line = _line(key_node)
-            if not isinstance(key_node, yaml.ScalarNode):
-                self.problem(location, "a key must be a plain word", line=line)
-                continue
-            key: str = key_node.value
-            if key_node.tag == f"{_TAG}merge":
-                self.problem(location, "merge keys (<<) are not supported", line=line, hint="write the keys out")
-            elif not _is_text(key):
-                self.problem(location, f"the key {show(key)} is not text", line=line)
-            elif key in values:
-                self.problem((*location, key), f"the key stands twice, first on line {lines[key]}", line=line)
-            else:
-                lines[key] = line
-                values[key] = self._value(value_node, (*location, key), line)
-        return values
-
-    def _sequence(self, node: SequenceNode, location: Location) -> list[Any]:
-        return [self._value(item, (*location, index), _line(item)) for index, item in enumerate(node.value)]
-
-    def _scalar(self, node: ScalarNode, kind: str, location: Location) -> Any:
-        text: str = node.value
-        line = _line(node)
-        if not _is_text(text):
-            return self._break(location, f"{show(text)} holds characters that are not text", line=line)
-        if kind == "null":
-            return self._break(
-                location, "has no value", line=line, hint='remove the key, or write "" where an empty text is meant'
-            )
-        if kind in {"int", "float"}:
-            number = _as_number(node, kind)
-            if number is None:
-                message = f"YAML takes {show(text)} for a number that it is not"
-                return self._break(location, message, line=line, hint=f"quote it: {quote(text)}")
-            return number
-        if kind == "bool":
-            # YAML 1.1 reads a bare `off` as the truth value, and this key has a value of that name.
-            return "off" if location == ("determinism",) and text.lower() == "off" else _as_bool(text)
-        return _Moment(text) if kind == "timestamp" and location != ("exclude-newer",) else text
-
-
-SCALARS = frozenset({"str", "int", "float", "bool", "null", "timestamp", "merge", "value"})
-
-
-def _is_text(text: str) -> bool:
-    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
-
-
-def _as_bool(text: str) -> bool:
-    return text.lower() in {"yes", "true", "on"}
-
-
-def _as_number(node: ScalarNode, kind: str) -> int | float | None:
-    from yaml.constructor import SafeConstructor  # noqa: PLC0415
-
-    constructor = SafeConstructor()
-    if len(node.value) > 64:
-        return None
-    try:
-        read = constructor.construct_yaml_int if kind == "int" else constructor.construct_yaml_float
-        number: int | float = read(node)
-    except (ValueError, IndexError, OverflowError):
-        return None
-    return number
-
-
 # --- plain values -> a checked model ----------------------------------------------------------
 
 
-def _check(plain: Mapping[str, Any], found: _Reading) -> Config | None:
+def _check(plain: Mapping[str, Any], found: Reading) -> Config | None:
     """The checked model; what is wrong goes to ``found.problems``, and then there may be none."""
     from pydantic import ValidationError  # noqa: PLC0415
 
@@ -356,7 +170,7 @@ def _check(plain: Mapping[str, Any], found: _Reading) -> Config | None:
     return config
 
 
-def _translate(detail: ErrorDetails, found: _Reading) -> None:
+def _translate(detail: ErrorDetails, found: Reading) -> None:
     """One of pydantic's complaints in our own words, at its place in the file."""
     location, missing = _locate(detail["loc"], found)
     if any(location[: len(broken)] == broken for broken in found.broken):
@@ -384,7 +198,7 @@ def _translate(detail: ErrorDetails, found: _Reading) -> None:
         found.problem(location, message, line=place.line, hint=hint)
 
 
-def _locate(path: Sequence[str | int], found: _Reading) -> tuple[Location, str | int | None]:
+def _locate(path: Sequence[str | int], found: Reading) -> tuple[Location, str | int | None]:
     """The value that an error is about, and the name below it that is not in the file."""
     location: Location = ()
     for part in path:
@@ -430,7 +244,7 @@ def _unknown(location: Location) -> tuple[str, str | None]:
     return "unknown key", f"known here: {', '.join(known)}"
 
 
-def _not_one_of(place: _Place, expected: str) -> tuple[str, str | None]:
+def _not_one_of(place: Place, expected: str) -> tuple[str, str | None]:
     import difflib  # noqa: PLC0415
 
     values = re.findall(r"'([^']+)'", expected)
@@ -442,7 +256,7 @@ def _not_one_of(place: _Place, expected: str) -> tuple[str, str | None]:
     return f"{show(place.text)} is not {choice}", f"did you mean `{near[0]}`?" if near else None
 
 
-def _wrong_type(kind: str, place: _Place, words: str) -> tuple[str, str | None]:
+def _wrong_type(kind: str, place: Place, words: str) -> tuple[str, str | None]:
     """Message and hint for a value that is of another type than its key wants."""
     text = place.text
     if kind == "string_type":
@@ -459,7 +273,7 @@ def _wrong_type(kind: str, place: _Place, words: str) -> tuple[str, str | None]:
     return show(words, limit=200), None
 
 
-def _as_read(place: _Place) -> str:
+def _as_read(place: Place) -> str:
     """What YAML makes of a scalar that is not a text: ``the number 3.1``."""
     from yaml.nodes import ScalarNode  # noqa: PLC0415
 
@@ -467,14 +281,14 @@ def _as_read(place: _Place) -> str:
         return "a date"
     text = place.text or ""
     if place.kind == "bool":
-        return "true" if _as_bool(text) else "false"
-    return f"the number {_as_number(ScalarNode(f'{_TAG}{place.kind}', text), place.kind)}"
+        return "true" if as_bool(text) else "false"
+    return f"the number {as_number(ScalarNode(f'{TAG}{place.kind}', text), place.kind)}"
 
 
 # --- what no key says alone -------------------------------------------------------------------
 
 
-def _check_together(plain: Mapping[str, Any], found: _Reading) -> None:
+def _check_together(plain: Mapping[str, Any], found: Reading) -> None:
     """What is wrong between keys; looks at the plain values, so that it is said beside all other problems."""
     for key in ("platforms", "system"):
         _check_repeated(plain.get(key), (key,), found)
@@ -501,7 +315,7 @@ def _check_together(plain: Mapping[str, Any], found: _Reading) -> None:
             )
 
 
-def _check_repeated(values: Any, location: Location, found: _Reading) -> None:
+def _check_repeated(values: Any, location: Location, found: Reading) -> None:
     seen: set[str] = set()
     for index, value in enumerate(values if isinstance(values, list) else []):
         if not isinstance(value, str):
@@ -512,7 +326,7 @@ def _check_repeated(values: Any, location: Location, found: _Reading) -> None:
         seen.add(value)
 
 
-def _check_paths(smoke: Mapping[str, Any], found: _Reading) -> None:
+def _check_paths(smoke: Mapping[str, Any], found: Reading) -> None:
     outputs = list(_paths(smoke.get("outputs"), ("smoke", "outputs")))
     inputs = list(_paths(smoke.get("inputs"), ("smoke", "inputs")))
     for location, path in (*outputs, *inputs):
@@ -545,7 +359,7 @@ def _check_paths(smoke: Mapping[str, Any], found: _Reading) -> None:
             )
 
 
-def _check_removed(smoke: Mapping[str, Any], environment: PurePosixPath | None, found: _Reading) -> None:
+def _check_removed(smoke: Mapping[str, Any], environment: PurePosixPath | None, found: Reading) -> None:
     """Outputs are left out of the image and removed before a run: what is needed there must not be one."""
     needed = {environment: "names the packages"} if environment else {}
     for key in ("command", "control"):
@@ -640,57 +454,11 @@ def _smoke(config: Config) -> Smoke | None:
     )
 
 
-# --- words ------------------------------------------------------------------------------------
-
-
-def key_path(location: Iterable[str | int]) -> str:
-    """A key's place as people write it: ``smoke.outputs[1].ignore``."""
-    text = ""
-    for part in location:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += ("." if text else "") + (part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else show(part))
-    return text
-
-
-def printable(text: str) -> str:
-    """A message on one line, with control characters spelled out."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def show(text: str, *, limit: int = 60) -> str:
-    """A user's text inside a message: on one line, without control characters, not too long."""
-    short = text if len(text) <= limit else text[: limit - 3] + "..."
-    return short if short and short.isprintable() else json.dumps(short)
-
-
-def quote(text: str) -> str:
-    """A user's text as a quoted YAML scalar."""
-    return json.dumps(text if len(text) <= 60 else text[:57] + "...", ensure_ascii=not text.isprintable())
-
-
-def _one(message: str, *, line: int | None = None, hint: str | None = None) -> InvalidConfig:
-    return InvalidConfig(CONFIG_FILE, [Problem(message=message, line=line, hint=hint)])
-
-
-def _by_line(problem: Problem) -> tuple[bool, int, str, str]:
-    return problem.line is None, problem.line or 0, problem.path, problem.message
-
-
-def _line(node: Node) -> int:
-    return int(node.start_mark.line) + 1
-
-
-def _needed() -> str:
-    return "it needs the keys name, environment, python and base"
-
-
 def _write_one(folder: Path) -> str:
     for name in OTHER_CONFIG_FILES:
         if (folder / name).is_file():
             return f"rename {name} to {CONFIG_FILE}"
-    return f"`reprobox init` drafts one; {_needed()}"
+    return f"`reprobox init` drafts one; {needed()}"
 
 
 def _tidy(value: Any) -> Any:

@@ -19,7 +19,7 @@ from reprobox.errors import InvalidInput
 from reprobox.files import write_whole
 from reprobox.model import Digest
 
-_CHECKS = ("config.py", "config_model.py", "model.py")
+_CHECKS = ("config.py", "config_model.py", "config_yaml.py", "model.py")
 """The modules that decide whether a config is valid, and what its values mean."""
 MOST = 200
 """How many configs are remembered; each is a KiB or two."""

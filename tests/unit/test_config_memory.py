@@ -117,7 +117,7 @@ def test_a_memory_is_of_these_checks_and_this_version(part: str, monkeypatch: py
         of_file = Digest.of_file
         monkeypatch.setattr(Digest, "of_file", lambda path: Digest.of(b"") if path.name == part else of_file(path))
     assert config_memory._place(b"x") != before
-    assert {"config.py", "config_model.py", "model.py"} == set(config_memory._CHECKS)
+    assert {"config.py", "config_yaml.py", "config_model.py", "model.py"} == set(config_memory._CHECKS)
 
 
 def test_of_many_memories_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,8 @@ def _engine(*words: str) -> set[str]:
 def _image(here: Project) -> set[str]:
     """The containers made of this project's images (others may be at work on this engine)."""
     note = image_note.read(here.root, "docker")
-    assert note
+    if note is None:
+        return set()  # nothing was built here yet
     return _engine("ps", "--all", "--quiet", "--filter", LABEL, "--filter", f"ancestor={note.image.reference}")
 
 
@@ -370,7 +371,7 @@ def test_a_baseline_folder_with_links_is_read_by_digest_and_never_written_throug
          "out/model.bin is larger than 4096 MiB"),
         ("out.mkdir(); import os; os.mkfifo(out / 'model.bin'); sys.exit()", 2, "out/model.bin is a device"),
         ("out.mkdir(); import socket; socket.socket(socket.AF_UNIX).bind('out/model.bin'); sys.exit()", 1, "MISSING"),
-        ("print('\\x1b[31mred\\x1b]0;title\\x07'); sys.exit(3)", 2, "\\x1b[31mred"),
+        ("print('\\x1b[31mred\\x1b]0;title\\x07'); sys.exit(3)", 2, "red\\x1b]0;title"),
         ("import os\nif os.fork() == 0:\n  os.setsid(); import time; time.sleep(300)\nout.mkdir()", 0, "IDENTICAL"),
         ("print('x' * 1023 * 3, end='')\nout.mkdir(); out.chmod(0o700)", 0, "IDENTICAL"),
     ],

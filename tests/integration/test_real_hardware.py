@@ -86,6 +86,7 @@ def test_a_baseline_holds_the_conditions_and_nothing_of_the_host(project: Projec
 
 
 def test_the_answer_is_read_once_for_an_image(project: Project) -> None:
+    project("verify")  # this checkout's first question
     assert "Reading the hardware" not in project("verify").err
     (files.memory_place(project.root) / probe.NOTE).unlink()
     assert "Reading the hardware" in project("verify").err
@@ -143,7 +144,7 @@ def test_another_cpu_is_read_as_another(project: Project, tmp_path: Path) -> Non
     )
 
     def ask(name: str, job: probe.Job) -> Conditions:
-        return probe.conditions(engine, built.image, job, state=tmp_path / name, console=Console())
+        return probe.conditions(engine, built.image, job, memory=tmp_path / name, console=Console())
 
     here, there = ask("here", plain), ask("there", as_haswell)
     assert there.libraries["numpy"]["blas"] == "OpenBLAS Haswell"
